@@ -1,0 +1,34 @@
+# Everything a newcomer needs: `make run`, `make test`. Extra arguments go through ARGS, another interpreter through PYTHON:
+#   make run ARGS="seed=0,1,2 budget.flop=1e10"
+#   make test PYTHON=python3.12
+PYTHON ?= python3
+BIN := .venv/bin
+ARGS ?=
+# pyright is pinned; it need not look for a newer self.
+export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
+
+.PHONY: run test lint bench
+.DEFAULT_GOAL := run
+
+run: .venv/.stamp
+	@$(BIN)/python -m experiments run flocking model=neural_ode $(ARGS)
+
+test: lint
+	$(BIN)/pytest -m "not slow" $(ARGS)
+
+lint: .venv/.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+bench: .venv/.stamp
+	$(BIN)/python -m benchmarks $(ARGS)
+
+# The stamp is written last, so an interrupted installation is taken up again.
+.venv/.stamp: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if (3, 11) <= v < (3, 14) else f"Python 3.11 to 3.13 is \
+	needed, but $(PYTHON) is {v[0]}.{v[1]}: name another one, as in make run PYTHON=python3.12")'
+	@echo "Setting up .venv (once; a few minutes) ..."
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@

@@ -1,0 +1,1 @@
+"""The command line, one run, its protocol, metrics, records and tracking."""

@@ -1,0 +1,183 @@
+"""The command line. Imports nothing heavy until a verb needs it: `--help`, `list` and completion are instant."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from experiments.errors import UserError, nearest
+
+VERBS = ("run", "list", "report", "check", "completion")
+FORMATS = ("terminal", "markdown", "csv", "latex")
+
+EPILOG = """examples:
+  python -m experiments run flocking model=neural_ode
+  python -m experiments run lorenz63 model=hybrid_ode budget.flop=1e11 seed=0,1,2
+  python -m experiments run trajectories task.path=lynx_hare model=neural_ode
+  python -m experiments report flocking
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code is 0, 2 for a user's mistake, 130 or 143 after Ctrl-C or SIGTERM."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        options = _parser().parse_args(arguments)
+        return globals()[f"_{options.verb}"](options)
+    except UserError as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped; nothing had been measured yet", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of our output has gone, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> Any:
+        found = [w for w in sys.argv[1:2] if w not in VERBS and not w.startswith("-")]
+        hint = nearest(found[0], VERBS) if found else ""
+        raise UserError(f"{message}{hint} (python -m experiments --help)")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="python -m experiments",
+        description="Accuracy per FLOP and per joule of black-box and structured models on dynamical tasks.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="{run,list,report,check,completion}")
+    run = verbs.add_parser("run", help="train a model on a task beside the reference rows, and compare")
+    run.add_argument(
+        "words", nargs="*", metavar="TASK key=value", help="a task, then settings such as model=mlp seed=0,1"
+    )
+    run.add_argument("--force", action="store_true", help="run again what is already finished")
+    run.add_argument("--json", action="store_true", help="print the result as JSON, for scripts")
+    run.add_argument("--quiet", action="store_true", help="no progress lines")
+    run.add_argument("--config", action="store_true", help="print the settings this command would use, and stop")
+    show = verbs.add_parser("list", help="tasks, models, metrics, budgets and presets")
+    show.add_argument("what", nargs="?", help="only one of them")
+    show.add_argument("--json", action="store_true")
+    report = verbs.add_parser("report", help="tables and figure from all records of a task")
+    report.add_argument("task")
+    report.add_argument("--runs", default="runs", help="the folder of records (default: runs)")
+    report.add_argument("--out", help="where to write the files (default: RUNS/comparison)")
+    report.add_argument("--format", choices=FORMATS, default="terminal", help="what to print (all are written)")
+    report.add_argument("--target", type=float, action="append", help="an error whose cost is asked for (repeatable)")
+    check = verbs.add_parser("check", help="what this machine can run and measure")
+    check.add_argument("--json", action="store_true")
+    shell = verbs.add_parser("completion", help='print a completion script: eval "$(experiments completion bash)"')
+    shell.add_argument("shell", choices=("bash", "zsh"))
+    shell.add_argument("--words", nargs="*", help=argparse.SUPPRESS)
+    return parser
+
+
+def _run(options: argparse.Namespace) -> int:
+    from experiments.progress import Reporter, log_to_console
+
+    log_to_console()
+    report = Reporter(options.quiet or options.json)
+    words = [word for word in options.words if "=" not in word and not word.startswith(("+", "~"))]
+    if len(words) > 1:
+        raise UserError(f"a run has one task, but there are {len(words)}: {', '.join(words)} (settings are key=value)")
+    settings_words = [word for word in options.words if word not in words]
+    if not words and not any(w.startswith(("experiment=", "task=")) for w in settings_words):
+        raise UserError("which task? python -m experiments run TASK …; python -m experiments list task names them")
+    report.say(f"{words[0] if words else settings_words[0]}: loading")
+
+    from experiments.config import load
+
+    settings = load(words[0] if words else None, settings_words)
+    if options.config:
+        import yaml
+
+        print(yaml.safe_dump(settings.tree, sort_keys=False), end="")
+        return 0
+
+    from experiments.main_job import as_json, draw, main_job
+    from experiments.run import Interrupted
+
+    def stop(number: int, frame: Any) -> None:
+        signal.signal(number, signal.SIG_DFL)  # a second one ends the process at once
+        raise Interrupted(number)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+    try:
+        records, store = main_job(settings, report, options.force)
+    except Interrupted as stopped:
+        kept = f"kept {stopped.kept} records in {settings.runs}" if stopped.kept else "nothing had been measured yet"
+        print(f"stopped by signal {stopped.signal_number}; {kept}; the same command continues", file=sys.stderr)
+        return 128 + stopped.signal_number
+    files = draw(records, store, settings.runs / "comparison" / settings.task_name)
+    if options.json:
+        print(as_json(records, store, files))
+        return 0
+    _print_table(records, settings.tree["targets"])
+    report.say(f"figure: {files[0]} (and {files[1].suffix[1:]}); records: {store.root}")
+    return 0
+
+
+def _print_table(records: Any, targets: Any) -> None:
+    from rich.console import Console
+
+    from reports.rows import compare
+    from reports.tables import render
+
+    out = Console(width=None if sys.stdout.isatty() else 120)
+    out.print(render(compare(records, targets), "terminal", width=min(out.width, 120)))
+
+
+def _catalogue() -> dict[str, dict[str, str]]:
+    """Everything that can be named on the command line, with a line on each; nothing of it is imported."""
+    from experiments.listing import catalogue
+
+    return catalogue()
+
+
+def _list(options: argparse.Namespace) -> int:
+    found = _catalogue()
+    if options.what:
+        if options.what not in found:
+            raise UserError(f"list knows {', '.join(found)}, not {options.what!r}{nearest(options.what, found)}")
+        found = {options.what: found[options.what]}
+    if options.json:
+        import json
+
+        print(json.dumps(found, indent=1))
+        return 0
+    width = max(len(name) for group in found.values() for name in group)
+    for group, things in found.items():
+        print(f"{group}:")
+        for name, line in things.items():
+            print(f"  {name:<{width}}  {line}".rstrip())
+    return 0
+
+
+def _report(options: argparse.Namespace) -> int:
+    from experiments.report import write_report
+
+    write_report(options.task, Path(options.runs), options.out, options.format, options.target)
+    return 0
+
+
+def _check(options: argparse.Namespace) -> int:
+    from experiments.check import check
+
+    print(check(as_json=options.json))
+    return 0
+
+
+def _completion(options: argparse.Namespace) -> int:
+    from experiments.completion import candidates, script
+
+    print("\n".join(candidates(options.words)) if options.words is not None else script(options.shell))
+    return 0

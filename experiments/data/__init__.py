@@ -1,0 +1,1 @@
+"""Readers of data files, and the examples of data that are shipped."""

@@ -1,0 +1,125 @@
+"""What one run leaves behind: its identity, configuration, costs, curve and metrics, as plain JSON."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+SCHEMA = 1
+
+# A run's status. The first two are results that a rerun finds and keeps; the others are tried again.
+FINISHED, DIVERGED = "finished", "diverged"
+INTERRUPTED, OUT_OF_MEMORY, SKIPPED = "interrupted", "out_of_memory", "skipped"
+FINAL = (FINISHED, DIVERGED, SKIPPED)
+
+PHASES = ("data", "compile", "tune", "train", "evaluate", "infer")
+
+
+@dataclass(frozen=True)
+class Point:
+    """One point of a curve: the validation error of the averaged weights at a cumulative training cost.
+
+    `flop`, `energy_j`, `seconds`: training only; compilation and evaluation are not charged. `samples`: training
+    windows seen. `train_loss`: mean since the point before (None where there is no loss). None is unknown.
+    """
+
+    step: int
+    samples: int
+    flop: int
+    seconds: float
+    energy_j: float | None
+    train_loss: float | None
+    error: float | None
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What the run cost, by phase, each figure with how it was obtained. None is unknown, never zero.
+
+    `train_flop`: operations the model's training required. `train_flop_executed`: those the device executed on its
+    behalf, lanes of a shared program included. `flop_method`: counter used. `uncounted`: operations without a rule
+    (the counts are then lower bounds). `energy_j`, `seconds`: by phase; where seeds ran together in one program
+    this is an equal share of what was measured (`shared_by` seeds).
+    """
+
+    train_flop: int | None = None
+    train_flop_executed: int | None = None
+    infer_flop_per_time_unit: float | None = None
+    flop_method: str = ""
+    uncounted: tuple[str, ...] = ()
+    seconds: dict[str, float] = field(default_factory=dict)
+    energy_j: dict[str, float | None] = field(default_factory=dict)
+    energy_method: str = ""
+    energy_uncertainty: float | None = None
+    peak_memory_bytes: int | None = None
+    shared_by: int = 1
+
+
+@dataclass(frozen=True)
+class Record:
+    """One run: one (task, model, budget, device, seed)."""
+
+    identity: str
+    task: str
+    model: str
+    backend: str
+    device: str
+    seed: int
+    status: str
+    config: dict[str, Any]
+    reason: str = ""
+    parameters: int = 0
+    metrics: dict[str, float | None] = field(default_factory=dict)
+    metric_units: dict[str, str] = field(default_factory=dict)
+    costs: Costs = field(default_factory=Costs)
+    curve: tuple[Point, ...] = ()
+    facts: dict[str, Any] = field(default_factory=dict)
+    code: str = ""
+    versions: dict[str, str] = field(default_factory=dict)
+    host: dict[str, Any] = field(default_factory=dict)
+    started: str = ""
+    schema: int = SCHEMA
+
+    def to_json(self) -> str:
+        return json.dumps(_finite(asdict(self)), indent=1, allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> Record:
+        """Read a record back; raises ValueError when it is not one, or of another schema."""
+        try:
+            raw = json.loads(text)
+        except ValueError as error:
+            raise ValueError(f"not JSON: {error}") from None
+        if not isinstance(raw, dict) or "schema" not in raw:
+            raise ValueError("not a record: it has no schema number")
+        if raw["schema"] != SCHEMA:
+            raise ValueError(f"its schema is {raw['schema']}; this version reads schema {SCHEMA}")
+        unknown = set(raw) - {f.name for f in fields(cls)}
+        if unknown:
+            raise ValueError(f"unknown fields {sorted(unknown)}")
+        try:
+            raw["costs"] = Costs(**{**raw["costs"], "uncounted": tuple(raw["costs"]["uncounted"])})
+            raw["curve"] = tuple(Point(**point) for point in raw["curve"])
+            return cls(**raw)
+        except (TypeError, KeyError) as error:
+            raise ValueError(f"a field is missing or unknown: {error}") from None
+
+
+def identity_of(config: dict[str, Any]) -> str:
+    """Content hash of what determines a run's result, whatever the order of its keys."""
+    canonical = json.dumps(config, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:20]
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no NaN or infinity: they become null, which everywhere here means 'no number'."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value

@@ -1,0 +1,315 @@
+"""One model on one task for some seeds: train within the budget, evaluate, and leave one record a seed."""
+
+from __future__ import annotations
+
+import datetime
+import io
+import logging
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from experiments import record as status
+from experiments.errors import UserError
+from experiments.evaluate import PRIMARY, Evaluation, longest_segment, test_results, validation_errors
+from experiments.identity import code_hash, identity, run_config, versions
+from experiments.metrics.base import Metric
+from experiments.metrics.discovery import metrics as metric_registry
+from experiments.progress import Reporter, State
+from experiments.record import Costs, Point, Record
+from experiments.store import Store, write_atomic
+from experiments.task import Task
+from experiments.tracking import Tracker
+from hardware import energy
+from hardware.devices import Device, host_info, peak_memory_bytes
+from hardware.meter import Meter
+from learners.backends.base import Recipe
+from learners.base import Model
+from learners.learner import Budget, BudgetError, Learner, Progress
+
+log = logging.getLogger("experiments")
+
+PREDICT_BATCH = 128
+LOSS_TRAINED = ("gradient", "gauss_newton")
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to run: a model with its options, on a task, within a budget. `tree` is the whole resolved configuration."""
+
+    task: Task
+    model: Model
+    options: dict[str, Any]
+    budget: Budget
+    recipe: Recipe
+    device: Device
+    tree: dict[str, Any]
+    data_seconds: float = 0.0
+
+    @property
+    def name(self) -> str:
+        return self.options["name"]
+
+    def config(self, seed: int) -> dict[str, Any]:
+        return run_config(self.tree, self.options, self.model.learning, self.device.kind, seed)
+
+    def identity(self, seed: int) -> str:
+        return identity(self.config(seed), self.task.facts)
+
+
+@dataclass
+class Attempt:
+    """What is known of one seed while it trains."""
+
+    seed: int
+    curve: list[Point] = field(default_factory=list)
+    best: float = math.inf
+    status: str = status.FINISHED
+    reason: str = ""
+
+
+class Interrupted(BaseException):
+    """A signal asked to stop; what was measured has been kept."""
+
+    def __init__(self, signal_number: int) -> None:
+        self.signal_number = signal_number
+        self.kept = 0
+
+
+def run(
+    job: Job, seeds: Sequence[int], store: Store, tracker: Tracker, report: Reporter, force: bool = False
+) -> list[Record]:
+    """Records of all seeds, from the store where they are finished, else by running them together now."""
+    seeds = seeds if job.model.stochastic else [0]  # a model without a draw of its own has one result
+    with ExitStack() as locks:
+        for name in sorted(job.identity(seed) for seed in seeds):
+            if not locks.enter_context(store.lock(name)):
+                force = False  # the other process has just done what was asked for
+        found = {} if force else {seed: r for seed in seeds if (r := store.finished(job.identity(seed)))}
+        missing = [seed for seed in seeds if seed not in found]
+        if found:
+            names = ", ".join(str(seed) for seed in found)
+            report.say(f"{job.name}: already finished for seed {names} (--force runs it again)")
+        if missing:
+            for r in _execute(job, missing, store, tracker, report):
+                found[r.seed] = r
+    return [found[seed] for seed in seeds]
+
+
+def _execute(job: Job, seeds: list[int], store: Store, tracker: Tracker, report: Reporter) -> list[Record]:
+    started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    attempts = [Attempt(seed) for seed in seeds]
+    meter = Meter(energy.best(job.device), peak_of_device=lambda: peak_memory_bytes(job.device, job.tree["backend"]))
+
+    def write(learner: Learner | None, last: Progress | None, results: Evaluation | None) -> list[Record]:
+        made = []
+        for index, attempt in enumerate(attempts):
+            r = _record(job, attempt, index, len(seeds), meter, learner, last, results, started)
+            if learner is not None and results is not None:
+                _save_arrays(store, r.identity, job, learner, results, index)
+            store.save(r)
+            made.append(r)
+        return made
+
+    if reason := job.model.skip(job.task.info, job.tree["backend"]):
+        report.say(f"{job.name}: skipped, {reason}")
+        for attempt in attempts:
+            attempt.status, attempt.reason = status.SKIPPED, reason
+        return write(None, None, None)
+    tracked = [
+        tracker.run(name=f"{job.name}-{seed}", group=job.task.name, job_type=job.name, config=job.config(seed))
+        for seed in seeds
+    ]
+    learner: Learner | None = None
+    last: Progress | None = None
+    ended = "failed"
+    try:
+        with _out_of_memory(attempts):
+            learner = _learner(job, seeds)
+            report.say(f"{job.name}: {learner.parameters} parameters; compiling for {job.device.kind}")
+            with meter.phase("compile"):
+                learner.compile()
+            for progress in _train(job, learner, attempts, meter, report, tracked):
+                last = progress
+            learner.engine.use_best()
+            with meter.phase("evaluate"):
+                results = test_results(learner, job.task, _metrics())
+            with meter.phase("infer"):
+                validation_errors(learner, job.task, _metrics()[PRIMARY])
+            made = write(learner, last, results)
+            for run_, r in zip(tracked, made, strict=True):
+                run_.summary({**r.metrics, "status": r.status, "train_flop": r.costs.train_flop})
+            ended = "finished"
+            _tell(report, job, made)
+            return made
+        return write(learner, last, None)  # out of memory
+    except Interrupted as stop:
+        for attempt in attempts:
+            attempt.status, attempt.reason = status.INTERRUPTED, "stopped by a signal"
+        if last is not None:
+            stop.kept = len(write(learner, last, None))
+        raise
+    except BudgetError as error:
+        raise UserError(f"{job.name}: {error}") from None
+    finally:
+        for run_ in tracked:
+            run_.finish(ended)
+
+
+def _learner(job: Job, seeds: list[int]) -> Learner:
+    return Learner(
+        job.model, job.task.info, job.recipe, job.task.points(job.recipe.window), seeds, job.tree["backend"],
+        job.tree["dtype"], job.device, PREDICT_BATCH, longest_segment(job.task),
+    )  # fmt: skip
+
+
+def _metrics() -> dict[str, Metric]:
+    return {name: metric_registry.load(name)() for name in metric_registry.names()}
+
+
+def _train(
+    job: Job, learner: Learner, attempts: list[Attempt], meter: Meter, report: Reporter, tracked: list[Any]
+) -> Iterator[Progress]:
+    """Train to the end of the budget, adding a point to every seed's curve at each checkpoint."""
+    primary = _metrics()[PRIMARY]
+    with report.training(job.name) as show:
+        for progress in learner.fit(job.budget, meter):
+            if progress.checkpoint:
+                with meter.phase("evaluate"):
+                    errors = validation_errors(learner, job.task, primary)
+                learner.engine.keep_best(np.array([e < a.best for e, a in zip(errors, attempts, strict=True)]))
+                for index, (attempt, error) in enumerate(zip(attempts, errors, strict=True)):
+                    _checkpoint(attempt, index, progress, error, tracked[index], job.model.learning in LOSS_TRAINED)
+            best = float(np.median([a.best for a in attempts]))
+            joules = None if progress.energy_j is None else progress.energy_j * len(attempts)
+            show(
+                State(
+                    progress.fraction,
+                    progress.step,
+                    best if math.isfinite(best) else None,
+                    float(sum(progress.flop)),
+                    progress.seconds * len(attempts),
+                    joules,
+                )
+            )
+            yield progress
+            if all(a.status == status.DIVERGED for a in attempts):
+                return
+
+
+def _checkpoint(
+    attempt: Attempt, index: int, progress: Progress, error: float, tracked: Any, trains_by_loss: bool
+) -> None:
+    if attempt.status == status.DIVERGED:
+        return  # its curve ends where it diverged
+    loss = progress.loss[index]
+    attempt.best = min(attempt.best, error)
+    point = Point(
+        step=progress.step,
+        samples=progress.samples,
+        flop=progress.flop[index],
+        seconds=progress.seconds,
+        energy_j=progress.energy_j,
+        train_loss=loss if math.isfinite(loss) else None,
+        error=error if math.isfinite(error) else None,
+    )
+    attempt.curve.append(point)
+    tracked.log(
+        {"step": point.step, "flop": point.flop, "train/loss": point.train_loss, "val/error": point.error,
+         "energy_j": point.energy_j, "train_s": point.seconds}
+    )  # fmt: skip
+    if trains_by_loss and progress.step and not math.isfinite(loss):
+        attempt.status, attempt.reason = status.DIVERGED, f"the training loss was not finite by step {progress.step}"
+
+
+@contextmanager
+def _out_of_memory(attempts: list[Attempt]) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        # Each framework has its own class for this, and only backends import frameworks.
+        if (
+            not isinstance(error, MemoryError)
+            and "RESOURCE_EXHAUSTED" not in str(error)
+            and "out of memory" not in str(error)
+        ):
+            raise
+        for attempt in attempts:
+            attempt.status, attempt.reason = status.OUT_OF_MEMORY, str(error).split("\n")[0][:200]
+
+
+def _record(
+    job: Job, attempt: Attempt, index: int, shared: int, meter: Meter, learner: Learner | None,
+    last: Progress | None, results: Evaluation | None, started: str,
+) -> Record:  # fmt: skip
+    readings = meter.readings()
+    memory = meter.peak_memory_bytes()
+    seconds = {name: reading.seconds / shared for name, reading in readings.items()}
+    joules = {name: None if r.energy_j is None else r.energy_j / shared for name, r in readings.items()}
+    costs = Costs(
+        train_flop=None if last is None else last.flop[index],
+        train_flop_executed=None if last is None else last.executed[index],
+        infer_flop_per_time_unit=None if results is None else results.infer_flop_per_time_unit,
+        flop_method=f"counted:{'jaxpr' if job.tree['backend'] == 'jax' else 'torch_dispatch'}",
+        uncounted=() if last is None else tuple(sorted(last.uncounted)),
+        seconds={"data": job.data_seconds, **seconds},
+        energy_j=joules,
+        energy_method=meter.energy_method,
+        energy_uncertainty=meter.energy_uncertainty,
+        peak_memory_bytes=memory.device or memory.host,
+        shared_by=shared,
+    )
+    return Record(
+        identity=job.identity(attempt.seed),
+        task=job.task.name,
+        model=job.name,
+        backend=job.tree["backend"],
+        device=job.device.kind,
+        seed=attempt.seed,
+        status=attempt.status,
+        reason=attempt.reason,
+        config=job.config(attempt.seed),
+        parameters=job.model.count(job.task.info) if learner is not None else 0,
+        metrics={} if results is None else dict(results.metrics[index]),
+        metric_units={} if results is None else results.units,
+        costs=costs,
+        curve=tuple(attempt.curve),
+        facts={"primary_metric": PRIMARY, **job.task.facts, "device_name": job.device.name},
+        code=code_hash(),
+        versions=versions(),
+        host=host_info(),
+        started=started,
+    )
+
+
+def _save_arrays(store: Store, name: str, job: Job, learner: Learner, results: Evaluation, index: int) -> None:
+    """The trained weights, and a test trajectory with its prediction, beside the record. Plain arrays, no pickle."""
+    system = job.task.system
+    agents = system is not None and system.structure.agents is not None
+    example = {
+        "times": results.example_times,
+        "truth": results.example_truth,
+        "predicted": results.example_predicted[index],
+        "variables": np.array(job.task.info.variables),
+        "space_dim": np.array(system.structure.space_dim if system is not None and agents else 0),
+    }
+    folder = store.folder(name)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for file, arrays in (("example.npz", example), ("weights.npz", learner.engine.weights(index))):
+            buffer = io.BytesIO()
+            np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
+            write_atomic(folder / file, buffer.getvalue())
+    except OSError as error:  # the record matters more: it comes next, and says so if it cannot be written either
+        log.warning("the weights and the example of %s could not be written: %s", job.name, error)
+
+
+def _tell(report: Reporter, job: Job, made: list[Record]) -> None:
+    errors = [r.metrics.get(PRIMARY) for r in made]
+    shown = ", ".join("not finite" if e is None or not math.isfinite(e) else f"{e:.3g}" for e in errors)
+    seconds = made[0].costs.seconds.get("train", 0.0) * len(made)
+    report.say(f"{job.name}: {PRIMARY} {shown} on test data, {seconds:.1f} s of training")

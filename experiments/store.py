@@ -1,0 +1,182 @@
+"""The record store: one folder a run, whose atomic `record.json` is written last; a DuckDB view over all of them."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import logging
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from experiments.record import FINAL, Record
+
+log = logging.getLogger("experiments")
+
+VIEW = """
+SELECT identity, task, model, backend, device, seed, status, reason, parameters, metrics, config,
+  costs.train_flop AS train_flop, costs.train_flop_executed AS train_flop_executed,
+  costs.infer_flop_per_time_unit AS infer_flop_per_time_unit, costs.uncounted AS uncounted,
+  costs.seconds AS seconds, costs.energy_j AS energy_j, costs.energy_method AS energy_method,
+  costs.energy_uncertainty AS energy_uncertainty, costs.peak_memory_bytes AS peak_memory_bytes,
+  costs.shared_by AS shared_by, curve, code, versions, host, started, schema
+FROM read_json(?, columns = {
+  identity: 'VARCHAR', task: 'VARCHAR', model: 'VARCHAR', backend: 'VARCHAR', device: 'VARCHAR', seed: 'BIGINT',
+  status: 'VARCHAR', reason: 'VARCHAR', parameters: 'BIGINT', metrics: 'MAP(VARCHAR, DOUBLE)', config: 'JSON',
+  costs: 'STRUCT(train_flop DOUBLE, train_flop_executed DOUBLE, infer_flop_per_time_unit DOUBLE, uncounted VARCHAR[],
+    seconds MAP(VARCHAR, DOUBLE), energy_j MAP(VARCHAR, DOUBLE), energy_method VARCHAR, energy_uncertainty DOUBLE,
+    peak_memory_bytes BIGINT, shared_by BIGINT)',
+  curve: 'STRUCT(step BIGINT, samples BIGINT, flop DOUBLE, seconds DOUBLE, energy_j DOUBLE, train_loss DOUBLE,
+    error DOUBLE)[]', code: 'VARCHAR', versions: 'MAP(VARCHAR, VARCHAR)', host: 'JSON', started: 'VARCHAR',
+  schema: 'BIGINT'}, maximum_object_size = 67108864)
+"""
+
+
+class StoreError(OSError):
+    """The store cannot be read or written; the message says where and what to do."""
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write, fsync and rename, so that `path` holds the old content or the new, never a part of it."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+class Store:
+    """Records under `root`, in `root/<identity>/record.json`, each beside its run's other files."""
+
+    def __init__(self, root: str | os.PathLike[str]) -> None:
+        self.root = Path(root)
+
+    def prepare(self) -> None:
+        """Make the folder and prove that it can be written; raises StoreError."""
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.root) as probe:
+                probe.write(b"\0" * 4096)
+                probe.flush()
+        except OSError as error:
+            raise StoreError(
+                f"the runs folder {self.root} cannot be written ({error.strerror}); free or unlock it, "
+                "or choose another with runs=FOLDER"
+            ) from None
+
+    def folder(self, identity: str) -> Path:
+        if not identity.isalnum():  # an identity is a file name: nothing in it may leave the store
+            raise ValueError(f"an identity is letters and digits, but it is {identity!r}")
+        return self.root / identity
+
+    def load(self, identity: str) -> Record | None:
+        """The record, or None when there is none that can be read (which is logged)."""
+        path = self.folder(identity) / "record.json"
+        try:
+            return Record.from_json(path.read_text())
+        except FileNotFoundError:
+            return None
+        except (ValueError, OSError) as error:
+            log.warning("%s is not a readable record: %s; the run is repeated", path, error)
+            return None
+
+    def finished(self, identity: str) -> Record | None:
+        """The record if the run has come to a result that a rerun would only repeat."""
+        record = self.load(identity)
+        return record if record is not None and record.status in FINAL else None
+
+    def save(self, record: Record) -> Path:
+        """Write the record. If the store fails, keep it in the system's temporary folder and say so in StoreError."""
+        data = record.to_json().encode()
+        folder = self.folder(record.identity)
+        path = folder / "record.json"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            write_atomic(path, data)
+        except OSError as error:
+            kept = _keep_elsewhere(record.identity, data)
+            where = f"kept in {kept}" if kept else "it could not be kept elsewhere either"
+            raise StoreError(f"the record could not be written to {path} ({error.strerror}): {where}") from None
+        return path
+
+    def records(self, **wanted: Any) -> list[Record]:
+        """All readable records whose fields equal `wanted`, oldest first. Unreadable ones are logged and left out."""
+        found = []
+        for path in sorted(self.root.glob("*/record.json")):
+            try:
+                record = Record.from_json(path.read_text())
+            except (ValueError, OSError) as error:
+                log.warning("left out %s: %s", path, error)
+                continue
+            if all(getattr(record, key) == value for key, value in wanted.items()):
+                found.append(record)
+        return sorted(found, key=lambda r: r.started)
+
+    def query(self, sql: str = "SELECT * FROM records") -> Any:
+        """A DuckDB relation of `sql`, in which `records` is the table of all runs, one row each."""
+        import duckdb
+
+        connection = duckdb.connect()
+        pattern = str(self.root / "*" / "record.json")
+        if any(self.root.glob("*/record.json")):
+            connection.execute(f"CREATE TABLE records AS {VIEW}", [pattern])
+        else:
+            with tempfile.NamedTemporaryFile("w", suffix=".json") as empty:
+                connection.execute(f"CREATE TABLE records AS {VIEW}", [empty.name])
+        return connection.sql(sql)
+
+    def to_parquet(self, path: Path) -> int:
+        """Write the table of all runs as Parquet; returns the number of rows."""
+        relation = self.query()
+        relation.to_parquet(str(path))
+        return len(relation)
+
+    @contextlib.contextmanager
+    def lock(self, name: str) -> Iterator[bool]:
+        """Hold `name` alone on this machine; yields False if another process holds it (then waits until it is free).
+
+        The lock is the operating system's and dies with the process, so that a killed run blocks nobody.
+        """
+        folder = self.root / ".locks"
+        folder.mkdir(parents=True, exist_ok=True)
+        with open(folder / name, "w") as file:
+            first = True
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                if error.errno not in (errno.EAGAIN, errno.EACCES):
+                    raise
+                first = False
+                log.warning("another process is doing this run: waiting for its result")
+                fcntl.flock(file, fcntl.LOCK_EX)
+            yield first
+
+
+def _keep_elsewhere(identity: str, data: bytes) -> Path | None:
+    try:
+        folder = Path(tempfile.mkdtemp(prefix="record-"))
+        (folder / f"{identity}.json").write_bytes(data)
+        return folder / f"{identity}.json"
+    except OSError:
+        return None

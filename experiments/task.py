@@ -1,0 +1,172 @@
+"""A task: a system (or the user's data) with a data protocol, and what every model is given of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from experiments.errors import UserError
+from experiments.trajectories import DataError, Segments, Trajectories, split
+from learners.backends.base import Points
+from learners.base import TaskInfo
+from physics_models.base import System
+
+NOISE_STREAM = 2**32  # beyond any trajectory's own stream of initial states
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How data are drawn from a system. Times are in the system's own units.
+
+    `n_train`, `n_val`, `n_test` trajectories of length `horizon`, sampled every `spacing`; `noise`: standard deviation
+    of the observation noise on training states, relative to each variable's own; `data_seed`: the root of all draws.
+    """
+
+    n_train: int = 512
+    n_val: int = 64
+    n_test: int = 64
+    horizon: float = 10.0
+    spacing: float = 0.1
+    noise: float = 0.0
+    data_seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("n_train", "n_val", "n_test", "horizon", "spacing"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be above 0, but it is {getattr(self, name)}")
+        if not self.noise >= 0:
+            raise ValueError(f"noise must be 0 or more, but it is {self.noise}")
+        if self.spacing > self.horizon:
+            raise ValueError(f"spacing must be at most the horizon ({self.horizon}), but it is {self.spacing}")
+        if self.data_seed < 0:
+            raise ValueError(f"data_seed must be 0 or more, but it is {self.data_seed}")
+
+    @property
+    def times(self) -> np.ndarray:
+        return np.arange(round(self.horizon / self.spacing) + 1) * self.spacing
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """Everything that is equal for all models. Truth in `val` and `test` is free of noise where that is known.
+
+    `unit`: the time over which the primary error is measured, the system's time scale. `facts`: what a reader of the
+    results must know of the data.
+    """
+
+    name: str
+    system: System | None
+    exact: bool
+    train: Trajectories
+    val: Trajectories
+    test: Trajectories
+    unit: float
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def info(self) -> TaskInfo:
+        """Scales by variable, measured on the training data only."""
+        times, y = self.train.windows(1)
+        step = y[:, 1] - y[:, 0]
+        dt = np.diff(times, axis=1).reshape(-1, *(1,) * (y.ndim - 2))
+        axes = tuple(range(step.ndim - 1))
+        inside = self.train.y[self.train.inside]
+        std = inside.std(axis=axes)
+        if not np.isfinite(std).all():
+            raise UserError("training states overflow: check the parameters or the horizon")
+
+        def positive(scale: np.ndarray, what: str) -> np.ndarray:
+            # A variable that never changes has no scale of its own; 1 leaves it as it is.
+            return np.where(scale > 1e-12 * np.max(scale, initial=1e-300), scale, 1.0)
+
+        return TaskInfo(
+            state_shape=self.train.state_shape,
+            variables=self.train.variables,
+            interval=float(np.median(dt)),
+            mean=inside.mean(axis=axes),
+            std=positive(std, "states"),
+            rate_std=positive(np.sqrt(np.mean((step / dt) ** 2, axis=axes)), "rates"),
+            step_std=positive(np.sqrt(np.mean(step**2, axis=axes)), "increments"),
+            system=self.system,
+            exact=self.exact,
+        )
+
+    def points(self, window: int) -> Points:
+        """The training data as flat points, with the start of every window of `window` intervals."""
+        inside = self.train.inside
+        first = np.concatenate([[0], np.cumsum(self.train.lengths)[:-1]])
+        rows, starts = self.train.window_starts(window)
+        return Points(self.train.times[inside], self.train.y[inside], first[rows] + starts)
+
+    @cached_property
+    def segments(self) -> dict[str, Segments]:
+        """Validation and test data cut into stretches of one time unit, each predicted from its first point."""
+        return {name: _segments(getattr(self, name), self.unit) for name in ("val", "test")}
+
+
+def _segments(data: Trajectories, unit: float) -> Segments:
+    longest = float(np.nanmax(data.times - data.times[:, :1]))
+    # Data sampled more coarsely than the unit still has one-interval predictions to be judged by.
+    return data.segments(max(min(unit, longest), float(np.nanmin(np.diff(data.times, axis=1)))))
+
+
+def simulated(
+    name: str, system: System, protocol: Protocol, cache: Path | None, say: Callable[[str], None] = lambda text: None
+) -> Task:
+    """Draw, simulate (or find in the cache) and split."""
+    from physics_models.cache import reference
+    from physics_models.simulate import SimulationError
+
+    # Test and validation first: more training data then leave them as they are.
+    ends = np.cumsum([protocol.n_test, protocol.n_val, protocol.n_train])
+    say(f"simulating {ends[-1]} reference trajectories of {name} (or finding them in the cache)")
+    try:
+        found = reference(system, protocol.data_seed, int(ends[-1]), protocol.times, cache)
+    except SimulationError as problem:
+        raise UserError(f"task {name}: {problem}") from None
+    blocks = np.split(found.y, ends[:-1])
+    parts = {
+        part: Trajectories.common(protocol.times, y, system.variables)
+        for part, y in zip(("test", "val", "train"), blocks, strict=True)
+    }
+    clean = parts["train"]
+    if protocol.noise:
+        axes = tuple(range(clean.y.ndim - 1))
+        rng = np.random.default_rng([protocol.data_seed, NOISE_STREAM])
+        noise = protocol.noise * clean.y.std(axis=axes) * rng.standard_normal(clean.y.shape)
+        parts["train"] = replace(clean, y=clean.y + noise)
+    facts = {
+        "n_train": protocol.n_train,
+        "horizon": f"{system.time_scale:.3g} time units",
+        "time_unit": "the system's time unit",
+        "noise": protocol.noise,
+        "reference_error": found.refinement_error,
+    }
+    return Task(name, system, True, **parts, unit=system.time_scale, facts=facts)
+
+
+def from_file(options: dict[str, Any], equations: System | None) -> Task:
+    """The user's own data: read, checked and split; see docs/data.md."""
+    from experiments.read_trajectories import read
+
+    if not options.get("path"):
+        raise UserError("task.path must name a data file, but there is none: give task.path=FILE (see docs/data.md)")
+    variables = options.get("variables")
+    try:
+        data = read(options["path"], options["time"], options["trajectory"], variables or None, options["missing"])
+        train, val, test = split(data, by=options["split"], seed=options["data_seed"])
+    except DataError as error:
+        raise UserError(str(error)) from None
+    if equations is not None and equations.state_shape != data.state_shape:
+        raise UserError(
+            f"task.equations needs data with the variables {', '.join(equations.variables)} in this order, but the "
+            f"file has {', '.join(data.variables)}"
+        )
+    unit = options.get("unit") or 5 * float(np.nanmedian(np.diff(data.times, axis=1)))
+    facts = {"n_train": train.count, "horizon": f"{unit:.3g} of the data's time units", "content": data.content_hash()}
+    return Task("trajectories", equations, False, train, val, test, unit, facts)

@@ -1,0 +1,151 @@
+"""Exact FLOPs of any JAX program: `count(f)(*args) -> (f(*args), cost)`, a transformation in the spirit of jax.grad.
+
+The function is traced to a jaxpr and each equation priced (`hardware.flops_jax_rules`): `scan` times its length,
+`while` times the trips really taken, `cond` the branch really taken, calls (jit, custom_jvp, custom_vjp, remat, …)
+walked into. Dead equations are left out, as compilers do.
+
+- All loops static: the cost is a `Cost` of Python ints and the program that runs is exactly f's.
+- Else the loops run with one integer counter for each data-dependent site, and the cost is a `Tally`: a pytree (so it
+  leaves jit, vmap, scan) of counters times static prices, multiplied on the host in Python ints: nothing overflows.
+
+Both have one face: `cost.resolve()` is the exact `Cost`, `cost.lanes(n)` the list of them for n vmapped lanes.
+
+    (params, loss), cost = jax.jit(count(chunk))(params)                    # cost.resolve().flop
+    (params, loss), cost = jax.jit(jax.vmap(count(chunk)))(params_of_seeds) # [c.flop for c in cost.lanes(seeds)]
+
+`vmap(count(f))` tells what each lane needed, `count(vmap(f))` what the batched program executed. Equinox's and
+diffrax's loops are an exception: their lanes go round together (`unvmap_any`), forward and backward, so a lane is
+charged for every round of the shared loop, and both ways tell the executed FLOPs.
+
+`count(grad(f))` includes the backward pass; `grad(count(f), has_aux=True)` counts only f.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.extend.core import jaxpr_as_fun
+from jax.interpreters import partial_eval
+
+from hardware.cost import Cost
+from hardware.flops_jax_walk import Walk
+
+jax.tree_util.register_static(Cost)
+
+
+class DynamicCostError(ValueError):
+    """A static cost was asked of a program whose cost depends on data."""
+
+
+@functools.partial(jax.tree_util.register_dataclass, data_fields=["times"], meta_fields=["prices"])
+@dataclass(frozen=True)
+class Tally:
+    """A cost that depends on data: `prices[i]`, static, was paid `times[i]` times, an integer array.
+
+    Scalars for one program; under vmap (or stacked by scan) each array has a leading axis of lanes.
+    A counter is int32 (int64 under jax_enable_x64): one site may be passed 2**31 times in one call.
+    """
+
+    prices: tuple[Cost, ...]
+    times: tuple[Any, ...]
+
+    def resolve(self) -> Cost:
+        """The exact cost, on the host. Raises ValueError for a tally of several lanes: use `lanes`."""
+        if any(np.ndim(t) for t in self.times):
+            raise ValueError(f"this tally has lanes of shape {np.shape(self.times[0])}: use lanes(n)")
+        return sum((price * int(t) for price, t in zip(self.prices, self.times, strict=True)), Cost())
+
+    def lanes(self, n: int) -> list[Any]:
+        """The n lanes of the leading axis, each a `Cost` (a `Tally` where further axes remain)."""
+        times = [np.asarray(t) for t in self.times]
+        if any(t.ndim == 0 or len(t) != n for t in times):
+            raise ValueError(f"{n} lanes were asked of a tally with counters of shape {times[0].shape}")
+        parts = [Tally(self.prices, tuple(t[i] for t in times)) for i in range(n)]
+        return parts if times[0].ndim > 1 else [part.resolve() for part in parts]
+
+    def __add__(self, other: Tally) -> Tally:
+        """Counters added, site by site: both must come from the same counted program."""
+        if not isinstance(other, Tally) or other.prices != self.prices:
+            return NotImplemented
+        return Tally(self.prices, tuple(a + b for a, b in zip(self.times, other.times, strict=True)))
+
+    flop = property(lambda self: self.resolve().flop)
+    transcendental = property(lambda self: self.resolve().transcendental)
+    uncounted = property(lambda self: self.resolve().uncounted)
+    is_lower_bound = property(lambda self: self.resolve().is_lower_bound)
+
+
+def count(f: Callable) -> Callable:
+    """`count(f)(*args, **kwargs) -> (f(*args, **kwargs), Cost | Tally)`.
+
+    Leaves of the arguments that are not arrays or numbers (functions in a module, strings) are taken as they are.
+    Each call traces f anew: wrap the result in jit where it is called often. Errors: those of f and of tracing.
+    """
+
+    @functools.wraps(f)
+    def counted(*args: Any, **kwargs: Any) -> tuple[Any, Cost | Tally]:
+        traced = _trace(f, args, kwargs)
+        walk = Walk()
+        bill = walk.bill(traced.alive)
+        if not bill.sites:
+            outs = jaxpr_as_fun(traced.closed)(*traced.inputs)
+            return traced.rebuild(outs), bill.fixed
+        outs, times = walk.run(traced.alive, traced.closed.consts, traced.inputs)
+        one = jnp.ones_like(times[0])
+        return traced.rebuild(outs), Tally((bill.fixed, *bill.sites), (one, *times))
+
+    return counted
+
+
+def static_cost(f: Callable, *args: Any, **kwargs: Any) -> Cost:
+    """The cost of f without running it; arguments may be arrays or ShapeDtypeStructs.
+
+    Raises DynamicCostError where it depends on data: count(f)(...) then measures it.
+    """
+    bill = Walk().bill(_trace(f, args, kwargs).alive)
+    if bill.sites:
+        raise DynamicCostError(
+            f"the cost depends on data at {len(bill.sites)} loops or branches; run count(f)(...) to measure it"
+        )
+    return bill.fixed
+
+
+@dataclass(frozen=True)
+class _Traced:
+    closed: Any  # all of f
+    alive: Any  # its jaxpr without equations that no output needs
+    inputs: Sequence[Any]
+    rebuild: Callable[[Sequence[Any]], Any]
+
+
+def _is_data(leaf: Any) -> bool:
+    return isinstance(leaf, int | float | complex) or (hasattr(leaf, "shape") and hasattr(leaf, "dtype"))
+
+
+def _trace(f: Callable, args: Any, kwargs: Any) -> _Traced:
+    leaves, tree = jax.tree_util.tree_flatten((args, kwargs))
+    inputs = [leaf for leaf in leaves if _is_data(leaf)]
+    shape_of_result: list[Any] = []
+
+    def flat(*data: Any) -> list[Any]:
+        rest = iter(data)
+        args, kwargs = jax.tree_util.tree_unflatten(tree, [next(rest) if _is_data(x) else x for x in leaves])
+        outs, out_tree = jax.tree_util.tree_flatten(f(*args, **kwargs))
+        shape_of_result[:] = [out_tree, [None if _is_data(x) else (x,) for x in outs]]
+        return [x for x in outs if _is_data(x)]
+
+    def rebuild(outs: Sequence[Any]) -> Any:
+        out_tree, others = shape_of_result
+        rest = iter(outs)
+        return jax.tree_util.tree_unflatten(out_tree, [next(rest) if o is None else o[0] for o in others])
+
+    closed = jax.make_jaxpr(flat)(*inputs)
+    # Inputs are kept even where unused, so that the two jaxprs are called alike.
+    alive, _ = partial_eval.dce_jaxpr(closed.jaxpr, [True] * len(closed.jaxpr.outvars), instantiate=True)
+    return _Traced(closed, alive, inputs, rebuild)

@@ -1,0 +1,94 @@
+"""One jaxpr equation: run it, replace what it runs but keep its derivative, or look inside its implementation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.custom_derivatives import SymbolicZero
+
+
+def bind(eqn: Any, inputs: Sequence[Any]) -> list[Any]:
+    bound = eqn.primitive.get_bind_params(eqn.params)
+    functions, params = bound if isinstance(bound, tuple) else ((), bound)  # a pair before jax 0.10
+    with eqn.ctx.manager:
+        outs = eqn.primitive.bind(*functions, *inputs, **params)
+    return list(outs) if eqn.primitive.multiple_results else [outs]
+
+
+def with_derivative_of(eqn: Any, counted: Any) -> Any:
+    """`counted`, differentiated by the equation's own rule (a custom one), which is applied to the uncounted equation.
+
+    Reached only by grad(count(f)): the backward pass is then not counted, and the forward one runs twice. Only the
+    inputs that are really differentiated reach the rule, since some rules (equinox) refuse the others.
+    """
+
+    def original(values: Sequence[Any], moving: Sequence[bool]) -> tuple[Any, list[Any]]:
+        def function(*changing: Any) -> Any:
+            rest = iter(changing)
+            return bind(eqn, [next(rest) if m else v for v, m in zip(values, moving, strict=True)])
+
+        return function, [v for v, m in zip(values, moving, strict=True) if m]
+
+    if eqn.primitive.name.startswith("custom_vjp"):
+        outer = jax.custom_vjp(counted)
+
+        def forward(*primals: Any) -> Any:
+            values, moving = [x.value for x in primals], [x.perturbed for x in primals]
+            function, changing = original(values, moving)
+            outs, pull_back = jax.vjp(function, *changing)
+            mask = [() if m else None for m in moving]  # both are trees without leaves, so the mask stays static
+            return (outs, counted(*values)[1]), (pull_back, mask)
+
+        def backward(residuals: Any, cotangents: Any) -> Any:
+            pull_back, mask = residuals
+            rest = iter(pull_back([_instantiated(c) for c in cotangents[0]]))
+            return tuple(next(rest) if m is not None else None for m in mask)
+
+        outer.defvjp(forward, backward, symbolic_zeros=True)
+        return outer
+
+    outer = jax.custom_jvp(counted)
+
+    def push_forward(primals: Any, tangents: Any) -> Any:
+        moving = [not isinstance(t, SymbolicZero) for t in tangents]
+        function, changing = original(primals, moving)
+        outs, out_tangents = jax.jvp(function, changing, [t for t, m in zip(tangents, moving, strict=True) if m])
+        times = counted(*primals)[1]
+        still = [np.zeros(jnp.shape(t), jax.dtypes.float0) for t in times]
+        return (outs, times), (out_tangents, still)
+
+    outer.defjvp(push_forward, symbolic_zeros=True)
+    return outer
+
+
+def _instantiated(cotangent: Any) -> Any:
+    if not isinstance(cotangent, SymbolicZero):
+        return cotangent
+    zero: Any = cotangent
+    make = np.zeros if zero.dtype == jax.dtypes.float0 else jnp.zeros
+    return make(zero.shape, zero.dtype)
+
+
+def implementation(eqn: Any) -> Any:
+    """The jaxpr of a primitive that is written in JAX itself, else None.
+
+    Those are JAX's custom_linear_solve and the primitives that other packages define (equinox, lineax); the
+    implementations of JAX's other primitives call the compiler, or run eagerly and so tell nothing.
+    """
+    arguments = [jax.ShapeDtypeStruct(v.aval.shape, v.aval.dtype) for v in eqn.invars]
+    primitive = eqn.primitive
+    module = getattr(getattr(primitive.impl, "func", primitive.impl), "__module__", "jax")
+    if module.partition(".")[0] == "jax" and primitive.name != "custom_linear_solve":
+        return None
+
+    def call(*args: Any) -> Any:
+        return primitive.impl(*args, **eqn.params)
+
+    try:
+        return jax.make_jaxpr(call)(*arguments)
+    except Exception:  # an implementation may do anything with its arguments, and some cannot be traced
+        return None

@@ -1,0 +1,1 @@
+"""Models, the backends they run on and the rules they learn by."""

@@ -1,0 +1,246 @@
+"""Training and prediction in JAX: many steps and all seeds in one compiled program, buffers donated."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.flatten_util
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from hardware.cost import Cost
+from hardware.devices import Device
+from hardware.flops_jax import count
+from learners.backends.base import Engine, Trained
+from learners.backends.jax_ops import JaxOperations, stack
+from learners.models.linear import Linear
+
+# The precision of every array is stated by `dtype`; without this, float64 runs would silently be float32.
+jax.config.update("jax_enable_x64", True)
+
+
+def use_compilation_cache(folder: Path) -> None:
+    """Keep compiled programs on disk, so that a second start does not compile again."""
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+class JaxEngine(Engine):
+    """See `Engine`. All seeds are lanes of one vmapped program."""
+
+    backend = "jax"
+
+    @staticmethod
+    def framework_device(device: Device) -> Any:
+        return jax.devices({"cuda": "gpu"}.get(device.kind, device.kind))[device.index]
+
+    def build(self, weights: Sequence[dict[str, Any]]) -> None:
+        with jax.default_device(self.device):
+            ops = self.ops = JaxOperations(self.dtype)
+            specs = self.model.parts(self.info)
+            parts = [{name: ops.build(spec, drawn[name]) for name, spec in specs.items()} for drawn in weights]
+            trainable = [eqx.partition(p, eqx.is_inexact_array) for p in parts]
+            self._static = trainable[0][1]
+            params = stack([t[0] for t in trainable])
+            self._one, self._unravel = jax.flatten_util.ravel_pytree(trainable[0][0])
+            self._optimiser = optax.adamw(
+                lambda k: self.recipe.rate(k, jnp.minimum), weight_decay=self.recipe.weight_decay
+            )
+            self._y = ops.constant(self.points.y)
+            self._t = ops.constant(self.points.times)
+            self._state = (
+                params,
+                jax.vmap(self._optimiser.init, axis_size=self.seeds)(params),
+                params,
+                jnp.zeros(self.seeds, jnp.int32),
+            )
+            self._state = jax.tree.map(jnp.copy, self._state)  # each buffer its own, so that all may be donated
+        self._best = jax.tree.map(jnp.copy, params)
+        self._programs: dict[str, Any] = {}
+
+    # -- the mathematics of one seed ---------------------------------------------------------------------------
+
+    def _advance(self, params: Any, y: jax.Array, t0: jax.Array, t1: jax.Array) -> jax.Array:
+        parts = eqx.combine(params, self._static)
+        return self.model.advance(self.ops, self.info, parts, y, t0, t1)
+
+    def _errors(self, params: Any, y: jax.Array, t: jax.Array, starts: jax.Array) -> jax.Array:
+        """(B, window, *state): prediction minus data along each window, in units of the one-interval increments."""
+        window = self.recipe.window
+        rows = starts[:, None] + jnp.arange(window + 1)
+        times, truth = t[rows], y[rows]
+        state, errors = truth[:, 0], []
+        for k in range(window):
+            state = self._advance(params, state, times[:, k], times[:, k + 1])
+            errors.append(state - truth[:, k + 1])
+        return jnp.stack(errors, axis=1) / self.ops.constant(self.info.step_std)
+
+    def _loss(self, params: Any, y: jax.Array, t: jax.Array, starts: jax.Array) -> jax.Array:
+        return jnp.mean(self._errors(params, y, t, starts) ** 2)
+
+    def _step(self, state: Any, y: jax.Array, t: jax.Array, starts: jax.Array) -> Any:
+        params, optimiser, average, k = state
+        loss, gradient = jax.value_and_grad(self._loss)(params, y, t, starts)
+        updates, optimiser = self._optimiser.update(gradient, optimiser, params)
+        params = optax.apply_updates(params, updates)
+        mix = self.recipe.mix(k.astype(self.ops.dtype))
+        average = jax.tree.map(lambda a, w: a + mix * (w - a), average, params)
+        return (params, optimiser, average, k + 1), loss
+
+    def _chunk(self, state: Any, y: jax.Array, t: jax.Array, starts: jax.Array, n: jax.Array) -> Any:
+        """n <= chunk_steps steps; n is an argument, so that one compiled program serves every length."""
+
+        def body(carry: Any) -> Any:
+            i, state, losses = carry
+            state, loss = self._step(state, y, t, starts[i])
+            return i + 1, state, losses.at[i].set(loss)
+
+        losses = jnp.zeros(starts.shape[0], self.ops.dtype)
+        _, state, losses = jax.lax.while_loop(lambda c: c[0] < n, body, (jnp.zeros_like(n), state, losses))
+        return state, losses
+
+    def _roll(self, params: Any, y0: jax.Array, times: jax.Array, n: jax.Array) -> jax.Array:
+        """(P, T, *state): states at the first n + 1 times of `times` (P, T)."""
+
+        def body(carry: Any) -> Any:
+            i, state, out = carry
+            state = self._advance(params, state, times[:, i], times[:, i + 1])
+            return i + 1, state, out.at[:, i + 1].set(state)
+
+        out = jnp.zeros((*times.shape, *y0.shape[1:]), y0.dtype).at[:, 0].set(y0)
+        return jax.lax.while_loop(lambda c: c[0] < n, body, (jnp.zeros_like(n), y0, out))[2]
+
+    # -- compiled programs --------------------------------------------------------------------------------------
+
+    def _starts_shape(self) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct((self.seeds, self.chunk_steps, self.recipe.batch), jnp.int32)
+
+    def compile_training(self) -> None:
+        if "train" not in self._programs:
+            lanes = jax.vmap(count(self._chunk), in_axes=(0, None, None, 0, None))
+            arguments = (self._state, self._y, self._t, self._starts_shape(), jax.ShapeDtypeStruct((), jnp.int32))
+            program = jax.jit(count(lanes), donate_argnums=0)
+            with jax.default_device(self.device):
+                self._programs["train"] = program.lower(*arguments).compile()
+
+    def compile_prediction(self) -> None:
+        if "predict" not in self._programs:
+            lanes = jax.vmap(count(self._roll), in_axes=(0, None, None, None), axis_size=self.seeds)
+            p, length = self.predict_batch, self.predict_times + 1
+            arguments = (
+                self._state[2],
+                jax.ShapeDtypeStruct((p, *self.info.state_shape), self.ops.dtype),
+                jax.ShapeDtypeStruct((p, length), self.ops.dtype),
+                jax.ShapeDtypeStruct((), jnp.int32),
+            )
+            with jax.default_device(self.device):
+                self._programs["predict"] = jax.jit(lanes).lower(*arguments).compile()
+
+    def train(self, starts: np.ndarray) -> Trained:
+        self.compile_training()
+        n = starts.shape[1]
+        padded = np.zeros(self._starts_shape().shape, np.int32)
+        padded[:, :n] = starts
+        ((self._state, losses), lanes), whole = self._programs["train"](
+            self._state, self._y, self._t, self._put(padded), self._put(np.int32(n))
+        )
+        losses = np.asarray(losses)[:, :n]  # waits for the device
+        costs = lanes.lanes(self.seeds)
+        executed = whole.resolve()
+        return Trained(
+            losses,
+            [c.flop for c in costs],
+            [executed.flop // self.seeds] * self.seeds,
+            executed.uncounted,
+        )
+
+    def _put(self, array: Any) -> jax.Array:
+        return jax.device_put(array, self.device)
+
+    def _rollout(
+        self, y0: np.ndarray, times: np.ndarray, intervals: int, count_flop: bool
+    ) -> tuple[np.ndarray, list[Cost]]:
+        self.compile_prediction()
+        states, lanes = self._programs["predict"](
+            self._state[2],
+            self._put(y0.astype(self.dtype)),
+            self._put(times.astype(self.dtype)),
+            self._put(np.int32(intervals)),
+        )
+        return np.asarray(states[:, :, : intervals + 1], np.float64), lanes.lanes(self.seeds)
+
+    # -- fits that are not by gradient -----------------------------------------------------------------------------
+
+    def compile_fit(self, rows: int) -> None:
+        shape = jax.ShapeDtypeStruct((rows,), jnp.int32)
+        theta = jax.ShapeDtypeStruct(self._one.shape, self.ops.dtype)
+        if self.model.learning == "least_squares":
+            name, program, arguments = "least_squares", self._least_squares, (self._y, self._t, shape)
+        else:
+            name, program, arguments = "residual", self._residual, (theta, self._y, self._t, shape)
+        with jax.default_device(self.device):
+            self._programs[name] = jax.jit(count(program)).lower(*arguments).compile()
+
+    def _fit_program(self, name: str, *arguments: Any) -> tuple[Any, Cost]:
+        if name not in self._programs:
+            self.compile_fit(len(arguments[-1]))
+        result, cost = self._programs[name](*arguments)
+        return jax.block_until_ready(result), cost.resolve()
+
+    def _least_squares(self, y: jax.Array, t: jax.Array, starts: jax.Array) -> jax.Array:
+        model = self.model
+        if not isinstance(model, Linear):
+            raise TypeError(f"{type(model).__name__} is not linear in its parameters")
+        y0, y1, t0, t1 = y[starts], y[starts + 1], t[starts], t[starts + 1]
+        x, target = model.features(self.ops, self.info, y0), model.targets(self.ops, self.info, y0, y1, t0, t1)
+        return solve_ridge(x, target, model.ridge)
+
+    def least_squares(self, starts: np.ndarray) -> Cost:
+        weight, cost = self._fit_program("least_squares", self._y, self._t, self._put(starts.astype(np.int32)))
+        average = {"map": {"weight": jnp.stack([weight] * self.seeds)}}
+        self._state = (*self._state[:2], average, self._state[3])
+        return cost
+
+    def _residual(self, theta: jax.Array, y: jax.Array, t: jax.Array, starts: jax.Array) -> jax.Array:
+        return jnp.ravel(self._errors(self._unravel(theta), y, t, starts))
+
+    def residual(self, theta: np.ndarray, starts: np.ndarray) -> tuple[np.ndarray, Cost]:
+        place = self._put(theta.astype(self.dtype)), self._y, self._t, self._put(starts)
+        value, cost = self._fit_program("residual", *place)
+        return np.asarray(value, np.float64), cost
+
+    def set_parameters(self, seed: int, theta: np.ndarray) -> None:
+        params = self._unravel(self.ops.constant(theta))
+        average = jax.tree.map(lambda a, p: a.at[seed].set(p), self._state[2], params)
+        self._state = (*self._state[:2], average, self._state[3])
+
+    def keep_best(self, better: np.ndarray) -> None:
+        if better.any():
+            mask = jnp.asarray(better)
+            self._best = jax.tree.map(
+                lambda new, old: jnp.where(mask.reshape(-1, *(1,) * (new.ndim - 1)), new, old),
+                self._state[2],
+                self._best,
+            )
+
+    def use_best(self) -> None:
+        self._state = (*self._state[:2], self._best, self._state[3])
+
+    def weights(self, seed: int) -> dict[str, np.ndarray]:
+        leaves = jax.tree_util.tree_flatten_with_path(self._state[2])[0]
+        return {jax.tree_util.keystr(path).strip("."): np.asarray(leaf[seed]) for path, leaf in leaves}
+
+
+def solve_ridge(x: jax.Array, target: jax.Array, ridge: float) -> jax.Array:
+    """argmin |x w - target|² + ridge rows |w|², by QR of the stacked system, so that the condition is not squared."""
+    n = x.shape[1]
+    root = (ridge * x.shape[0]) ** 0.5
+    q, r = jnp.linalg.qr(jnp.concatenate([x, root * jnp.eye(n, dtype=x.dtype)]))
+    padded = jnp.concatenate([target, jnp.zeros((n, target.shape[1]), target.dtype)])
+    return jax.scipy.linalg.solve_triangular(r, q.T @ padded)

@@ -1,0 +1,198 @@
+"""Training and prediction in torch: eager, seeds one after another."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from hardware.cost import Cost
+from hardware.devices import Device
+from hardware.flops_torch import FlopCounter
+from learners.backends.base import Engine, Trained
+from learners.backends.torch_ops import TorchOperations
+from learners.base import Spec
+from learners.models.linear import Linear
+
+
+class TorchEngine(Engine):
+    """See `Engine`."""
+
+    backend = "torch"
+
+    @staticmethod
+    def framework_device(device: Device) -> torch.device:
+        return torch.device("cpu") if device.kind == "cpu" else torch.device(device.kind, device.index)
+
+    def build(self, weights: Sequence[dict[str, Any]]) -> None:
+        ops = self.ops = TorchOperations(self.dtype, self.device)
+        specs = self.model.parts(self.info)
+        self._parts = [self._module(specs, drawn) for drawn in weights]
+        self._averages = [self._module(specs, drawn) for drawn in weights]
+        self._best = [self._module(specs, drawn) for drawn in weights]
+        self._y, self._t = ops.constant(self.points.y), ops.constant(self.points.times)
+        self._optimisers, self._schedules = [], []
+        for parts in self._parts:
+            if not list(parts.parameters()):
+                continue
+            optimiser = torch.optim.AdamW(
+                parts.parameters(), lr=self.recipe.learning_rate, weight_decay=self.recipe.weight_decay
+            )
+            self._optimisers.append(optimiser)
+            relative = lambda k: self.recipe.rate(k) / self.recipe.learning_rate  # noqa: E731
+            self._schedules.append(torch.optim.lr_scheduler.LambdaLR(optimiser, relative))
+        self._steps_done = 0
+        self._step_costs: dict[Any, Cost] = {}
+
+    def _module(self, specs: dict[str, Spec], drawn: dict[str, Any]) -> torch.nn.ModuleDict:
+        return torch.nn.ModuleDict({name: self.ops.build(spec, drawn[name]) for name, spec in specs.items()})
+
+    def _advance(self, parts: Any, y: torch.Tensor, t0: torch.Tensor, t1: torch.Tensor) -> torch.Tensor:
+        return self.model.advance(self.ops, self.info, dict(parts.items()), y, t0, t1)
+
+    def _errors(self, parts: Any, starts: torch.Tensor) -> torch.Tensor:
+        """(B, window, *state): prediction minus data along each window, in units of the one-interval increments."""
+        window = self.recipe.window
+        rows = starts[:, None] + torch.arange(window + 1, device=self.device)
+        times, truth = self._t[rows], self._y[rows]
+        state, errors = truth[:, 0], []
+        for k in range(window):
+            state = self._advance(parts, state, times[:, k], times[:, k + 1])
+            errors.append(state - truth[:, k + 1])
+        return torch.stack(errors, dim=1) / self.ops.constant(self.info.step_std)
+
+    def compile_training(self) -> None:
+        pass  # eager: nothing to compile
+
+    compile_prediction = compile_training
+
+    def compile_fit(self, rows: int) -> None:
+        pass
+
+    def train(self, starts: np.ndarray) -> Trained:
+        n = starts.shape[1]
+        losses = np.empty((self.seeds, n))
+        costs = [Cost()] * self.seeds
+        index = torch.as_tensor(starts, device=self.device)
+        for seed in range(self.seeds):
+            pending = []
+            for i in range(n):
+                loss, cost = self._step(seed, index[seed, i], self._steps_done + i)
+                pending.append(loss)
+                costs[seed] = costs[seed] + cost
+            losses[seed] = torch.stack(pending).cpu().numpy()  # waits for the device, once a chunk
+        self._steps_done += n
+        flop = [cost.flop for cost in costs]
+        return Trained(losses, flop, flop, costs[0].uncounted)
+
+    def _step(self, seed: int, starts: torch.Tensor, k: int) -> tuple[torch.Tensor, Cost]:
+        """One optimiser step. Its cost is counted once for every number of solver steps met, and looked up after."""
+        ops = self.ops
+        ops.attempted = ops.accepted = 0
+        loss = self._gradient(seed, starts)
+        key = (ops.attempted, ops.accepted)
+        if key not in self._step_costs:
+            with FlopCounter() as counter:
+                self._gradient(seed, starts)
+                self._update(seed, k)
+            self._step_costs[key] = counter.cost
+        else:
+            self._update(seed, k)
+        self._schedules[seed].step()
+        return loss, self._step_costs[key]
+
+    def _gradient(self, seed: int, starts: torch.Tensor) -> torch.Tensor:
+        self._optimisers[seed].zero_grad()
+        loss = torch.mean(self._errors(self._parts[seed], starts) ** 2)
+        loss.backward()
+        return loss.detach()
+
+    def _update(self, seed: int, k: int) -> None:
+        self._optimisers[seed].step()
+        with torch.no_grad():
+            mix = float(self.recipe.mix(k))
+            for average, newest in zip(self._averages[seed].parameters(), self._parts[seed].parameters(), strict=True):
+                average.lerp_(newest, mix)
+
+    @torch.no_grad()
+    def _rollout(
+        self, y0: np.ndarray, times: np.ndarray, intervals: int, count_flop: bool
+    ) -> tuple[np.ndarray, list[Cost]]:
+        state0 = torch.as_tensor(y0, dtype=self.ops.dtype, device=self.device)
+        t = torch.as_tensor(times, dtype=self.ops.dtype, device=self.device)
+        out, costs = np.empty((self.seeds, len(y0), intervals + 1, *self.info.state_shape)), []
+        for seed in range(self.seeds):
+            counter = FlopCounter() if count_flop else None
+            with counter or contextlib.nullcontext():
+                states = [state0]
+                for k in range(intervals):
+                    states.append(self._advance(self._averages[seed], states[-1], t[:, k], t[:, k + 1]))
+            out[seed] = torch.stack(states, dim=1).cpu().numpy()
+            costs.append(counter.cost if counter else Cost())
+        return out, costs
+
+    @torch.no_grad()
+    def least_squares(self, starts: np.ndarray) -> Cost:
+        model = self.model
+        if not isinstance(model, Linear):
+            raise TypeError(f"{type(model).__name__} is not linear in its parameters")
+        index = torch.as_tensor(starts, device=self.device)
+        with FlopCounter() as counter:
+            y0, y1, t0, t1 = self._y[index], self._y[index + 1], self._t[index], self._t[index + 1]
+            x = model.features(self.ops, self.info, y0)
+            weight = solve_ridge(x, model.targets(self.ops, self.info, y0, y1, t0, t1), model.ridge)
+        for average in self._averages:
+            next(average.parameters()).copy_(weight)
+        return counter.cost
+
+    @torch.no_grad()
+    def residual(self, theta: np.ndarray, starts: np.ndarray) -> tuple[np.ndarray, Cost]:
+        self.ops.attempted = self.ops.accepted = 0
+        parts = self._tensors(torch.as_tensor(theta, dtype=self.ops.dtype, device=self.device))
+        index = torch.as_tensor(starts, device=self.device)
+        value = self._errors(parts, index)
+        key = ("residual", len(starts), self.ops.attempted, self.ops.accepted)
+        if key not in self._step_costs:
+            with FlopCounter() as counter:
+                self._errors(parts, index)
+            self._step_costs[key] = counter.cost
+        return value.double().cpu().numpy().ravel(), self._step_costs[key]
+
+    def _tensors(self, theta: torch.Tensor) -> dict[str, dict[str, torch.Tensor]]:
+        """Parts that are all `Tensors`, from one flat vector in the order of their names."""
+        parts, at = {}, 0
+        for name, module in self._averages[0].items():
+            parts[name] = {}
+            for key, value in sorted(module.named_parameters()):
+                parts[name][key] = theta[at : at + value.numel()].reshape(value.shape)
+                at += value.numel()
+        return parts
+
+    @torch.no_grad()
+    def set_parameters(self, seed: int, theta: np.ndarray) -> None:
+        for name, values in self._tensors(torch.as_tensor(theta, dtype=self.ops.dtype, device=self.device)).items():
+            for key, value in values.items():
+                self._averages[seed].get_submodule(name).get_parameter(key).copy_(value)
+
+    def keep_best(self, better: np.ndarray) -> None:
+        for seed in np.flatnonzero(better):
+            self._best[seed].load_state_dict(self._averages[seed].state_dict())
+
+    def use_best(self) -> None:
+        for best, average in zip(self._best, self._averages, strict=True):
+            average.load_state_dict(best.state_dict())
+
+    def weights(self, seed: int) -> dict[str, np.ndarray]:
+        return {name: value.detach().cpu().numpy() for name, value in self._averages[seed].named_parameters()}
+
+
+def solve_ridge(x: torch.Tensor, target: torch.Tensor, ridge: float) -> torch.Tensor:
+    """argmin |x w - target|² + ridge rows |w|², by QR of the stacked system, so that the condition is not squared."""
+    n = x.shape[1]
+    root = (ridge * x.shape[0]) ** 0.5
+    q, r = torch.linalg.qr(torch.cat([x, root * torch.eye(n, dtype=x.dtype, device=x.device)]))
+    padded = torch.cat([target, target.new_zeros((n, target.shape[1]))])
+    return torch.linalg.solve_triangular(r, q.T @ padded, upper=True)

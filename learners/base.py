@@ -1,0 +1,203 @@
+"""The contract of a model: hyperparameters, and mathematics written once for every backend.
+
+A model is a frozen dataclass. It names its trainable parts (networks and scalars) and says how to advance a state by
+one interval; everything else (rolling out, differentiating, training, counting) is done for it.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from itertools import pairwise
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+
+from physics_models.base import System
+
+Array = Any  # a NumPy, JAX or torch array
+Parts = Mapping[str, Any]  # built parts: a callable for each network, a dict of arrays for each Scalars
+
+SOLVERS = ("euler", "midpoint", "heun", "rk4", "bosh3", "dopri5", "dopri8")
+FIXED_STEP = ("euler", "midpoint", "heun", "rk4")
+ACTIVATIONS = ("tanh", "silu", "gelu", "relu", "softplus")
+
+
+@dataclass(frozen=True)
+class TaskInfo:
+    """What a model may know of a task before training: shapes, scales measured on training data, and the prior.
+
+    `mean`, `std`: (D,) of the training states, by variable; `rate_std`: (D,) of finite-difference rates; `step_std`:
+    (D,) of the increments over one sampling interval. `interval`: the median sampling interval. `system`: the
+    equations a structured model may be told, or None; `exact`: whether their parameter values are the true ones.
+    """
+
+    state_shape: tuple[int, ...]
+    variables: tuple[str, ...]
+    interval: float
+    mean: np.ndarray
+    std: np.ndarray
+    rate_std: np.ndarray
+    step_std: np.ndarray
+    system: System | None = None
+    exact: bool = False
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.state_shape)
+
+
+@dataclass(frozen=True)
+class MLP:
+    """A fully connected network spec: `depth` hidden layers of `width`, linear output.
+
+    Weights are drawn uniformly in ±1/sqrt(fan-in), as both frameworks do by default; `zero_last` starts the output at
+    zero, so that a network that corrects something starts by correcting nothing.
+    """
+
+    in_size: int
+    out_size: int
+    width: int
+    depth: int
+    activation: str = "silu"
+    zero_last: bool = False
+
+    def draw(self, rng: np.random.Generator) -> list[tuple[np.ndarray, np.ndarray]]:
+        """(weight (out, in), bias (out,)) of each layer, float64."""
+        sizes = [self.in_size, *[self.width] * self.depth, self.out_size]
+        layers = []
+        for n_in, n_out in pairwise(sizes):
+            bound = 1 / math.sqrt(n_in)
+            layers.append((rng.uniform(-bound, bound, (n_out, n_in)), rng.uniform(-bound, bound, n_out)))
+        if self.zero_last:
+            layers[-1] = (np.zeros_like(layers[-1][0]), np.zeros_like(layers[-1][1]))
+        return layers
+
+    @property
+    def count(self) -> int:
+        sizes = [self.in_size, *[self.width] * self.depth, self.out_size]
+        return sum((a + 1) * b for a, b in pairwise(sizes))
+
+
+@dataclass(frozen=True)
+class Tensors:
+    """Trainable arrays by name. `start(rng)` draws their initial values; `shapes` says what they look like."""
+
+    shapes: Mapping[str, tuple[int, ...]]
+    start: Callable[[np.random.Generator], dict[str, np.ndarray]]
+
+    def draw(self, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        return {name: np.asarray(value, dtype=np.float64) for name, value in self.start(rng).items()}
+
+    @property
+    def count(self) -> int:
+        return sum(math.prod(shape) for shape in self.shapes.values())
+
+
+Spec = MLP | Tensors
+
+
+@dataclass(frozen=True)
+class Solver:
+    """How an ODE is integrated over one interval, under names shared by both backends.
+
+    Fixed-step methods take `steps` equal steps an interval; adaptive ones control the error to `rtol`, `atol`. `rk4`
+    is Kutta's 3/8 rule (1901), as in torchdiffeq.
+    """
+
+    method: str = "rk4"
+    steps: int = 1
+    rtol: float = 1e-5
+    atol: float = 1e-6
+
+    @property
+    def is_fixed(self) -> bool:
+        return self.method in FIXED_STEP
+
+
+class Operations(Protocol):
+    """What a backend offers to a model's mathematics."""
+
+    name: str
+    xp: Any
+
+    def constant(self, value: Any) -> Array:
+        """A NumPy array or number as an array of the run's precision, on its device."""
+        ...
+
+    def odeint(self, field: Callable[[Array, Array], Array], y: Array, t0: Array, t1: Array, solver: Solver) -> Array:
+        """y(t1) from y(t0)=y (B, *state) under dy/dt = field(t, y), each sample over its own interval; t0, t1: (B,)."""
+        ...
+
+
+@dataclass(frozen=True)
+class Model(ABC):
+    """Hyperparameters as fields; the mathematics in `advance`.
+
+    `learning`: how it is fitted, "gradient", "gauss_newton" (few parameters, nonlinear least squares),
+    "least_squares" (linear in its parameters, closed form) or "none". `stochastic`: whether its seed matters.
+    """
+
+    learning: ClassVar[str] = "gradient"
+    stochastic: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+    def skip(self, info: TaskInfo, backend: str) -> str | None:
+        """Why this model cannot do this task on this backend, or None."""
+        return None
+
+    def parts(self, info: TaskInfo) -> dict[str, Spec]:
+        """The trainable parts by name."""
+        return {}
+
+    @abstractmethod
+    def advance(self, ops: Operations, info: TaskInfo, parts: Parts, y: Array, t0: Array, t1: Array) -> Array:
+        """States (B, *state) at t1 (B,) from states y (B, *state) at t0 (B,)."""
+
+    def count(self, info: TaskInfo) -> int:
+        return sum(spec.count for spec in self.parts(info).values())
+
+
+@dataclass(frozen=True)
+class OdeModel(Model):
+    """A model that is a vector field dy/dt = field(t, y)."""
+
+    solver: str = "rk4"
+    steps: int = 1
+    rtol: float = 1e-5
+    atol: float = 1e-6
+
+    @abstractmethod
+    def field(self, ops: Operations, info: TaskInfo, parts: Parts, t: Array, y: Array) -> Array:
+        """dy/dt of states y (B, *state) at times t (B, 1, ...)."""
+
+    def advance(self, ops: Operations, info: TaskInfo, parts: Parts, y: Array, t0: Array, t1: Array) -> Array:
+        solver = Solver(self.solver, self.steps, self.rtol, self.atol)
+        return ops.odeint(lambda t, y: self.field(ops, info, parts, t, y), y, t0, t1, solver)
+
+
+def network_of(ops: Operations, info: TaskInfo, network: Callable[[Array], Array], y: Array) -> Array:
+    """A network on standardised states, (B, *state) -> (B, *state): the same view of the data for every model."""
+    mean, std = ops.constant(info.mean), ops.constant(info.std)
+    flat = ops.xp.reshape((y - mean) / std, (y.shape[0], info.size))
+    return ops.xp.reshape(network(flat), y.shape)
+
+
+POSITIVE = ("width", "depth", "steps", "rtol", "atol")
+
+
+def check_fields(model: Any) -> None:
+    """Refuse hyperparameters that cannot be meant."""
+    for f in fields(model):
+        value = getattr(model, f.name)
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"{f.name} must be a finite number, but it is {value}")
+        if f.name in POSITIVE and not value > 0:
+            raise ValueError(f"{f.name} must be above 0, but it is {value}")
+        choices = {"solver": SOLVERS, "activation": ACTIVATIONS}.get(f.name)
+        if choices and value not in choices:
+            raise ValueError(f"{f.name} must be one of {', '.join(choices)}, but it is {value!r}")

@@ -1,0 +1,1 @@
+"""Dynamical systems: equations, reference trajectories, invariants, known terms."""
