@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from experiments.errors import UserError, nearest
 
+if TYPE_CHECKING:
+    from experiments.record import Record
+
 VERBS = ("run", "list", "report", "check", "completion")
+FLAGS = ("--force", "--json", "--quiet", "--config", "--runs", "--out", "--format", "--target")
 FORMATS = ("terminal", "markdown", "csv", "latex")
 
 EPILOG = """examples:
@@ -42,8 +47,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> Any:
-        found = [w for w in sys.argv[1:2] if w not in VERBS and not w.startswith("-")]
-        hint = nearest(found[0], VERBS) if found else ""
+        found = re.search(r"invalid choice: '(.*)' \(choose from (.*)\)", message)
+        hint = nearest(found[1], re.findall(r"[\w-]+", found[2])) if found else ""
+        if unknown := re.search(r"unrecognized arguments: (--\S+)", message):
+            hint = nearest(unknown[1], FLAGS)
         raise UserError(f"{message}{hint} (python -m experiments --help)")
 
 
@@ -86,16 +93,20 @@ def _run(options: argparse.Namespace) -> int:
     log_to_console()
     report = Reporter(options.quiet or options.json)
     words = [word for word in options.words if "=" not in word and not word.startswith(("+", "~"))]
-    if len(words) > 1:
-        raise UserError(f"a run has one task, but there are {len(words)}: {', '.join(words)} (settings are key=value)")
     settings_words = [word for word in options.words if word not in words]
-    if not words and not any(w.startswith(("experiment=", "task=")) for w in settings_words):
+    if "" in words or (not words and not any(w.startswith(("experiment=", "task=")) for w in settings_words)):
         raise UserError("which task? python -m experiments run TASK …; python -m experiments list task names them")
-    report.say(f"{words[0] if words else settings_words[0]}: loading")
 
-    from experiments.config import load
+    from experiments.config import load, nearest_key, task_names
 
+    if len(words) > 1:
+        tasks = [word for word in words if word in task_names()]
+        for word in words:
+            if word not in tasks:
+                raise UserError(f"{word} is neither a task nor key=value{nearest_key(word, settings_words)}")
+        raise UserError(f"a run has one task, but there are {len(tasks)}: {', '.join(tasks)}")
     settings = load(words[0] if words else None, settings_words)
+    report.say(f"{settings.task_name}: loading")  # only now, so that a mistake is answered by one line
     if options.config:
         import yaml
 
@@ -111,19 +122,22 @@ def _run(options: argparse.Namespace) -> int:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
+    records: list[Record] = []
     try:
         records, store = main_job(settings, report, options.force)
+        files = draw(records, store, settings.runs / "comparison" / settings.task_name)
+        if options.json:
+            print(as_json(records, store, files))
+            return 0
+        _print_table(records, settings.tree["targets"])
+        figure = f"figure: {files[0]} (and {files[1].suffix[1:]}); " if files else ""
+        report.say(f"{figure}records: {store.root}")
+        return 0
     except Interrupted as stopped:
-        kept = f"kept {stopped.kept} records in {settings.runs}" if stopped.kept else "nothing had been measured yet"
+        number = stopped.kept or len(records)
+        kept = f"kept {number} records in {settings.runs}" if number else "nothing had been measured yet"
         print(f"stopped by signal {stopped.signal_number}; {kept}; the same command continues", file=sys.stderr)
         return 128 + stopped.signal_number
-    files = draw(records, store, settings.runs / "comparison" / settings.task_name)
-    if options.json:
-        print(as_json(records, store, files))
-        return 0
-    _print_table(records, settings.tree["targets"])
-    report.say(f"figure: {files[0]} (and {files[1].suffix[1:]}); records: {store.root}")
-    return 0
 
 
 def _print_table(records: Any, targets: Any) -> None:

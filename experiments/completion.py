@@ -12,10 +12,10 @@ KEYS = ("seed=", "budget.flop=", "budget.second=", "budget.joule=", "budget.samp
 FLAGS = ("--force", "--json", "--quiet", "--config")
 
 BASH = """_experiments() {
-    local words cur=${COMP_WORDS[COMP_CWORD]} start=1
+    local words start=1
     if [[ ${COMP_WORDS[0]} == *python* ]]; then
         if [[ ${COMP_WORDS[1]} != -m || ${COMP_WORDS[2]} != experiments ]]; then
-            COMPREPLY=($(compgen -f -- "$cur")); return
+            COMPREPLY=(); return
         fi
         start=3
     fi
@@ -23,11 +23,12 @@ BASH = """_experiments() {
     local line=${COMP_LINE:0:COMP_POINT} last
     last=${line##* }
     words=("${COMP_WORDS[0]}" -m experiments)
-    COMPREPLY=($("${words[@]:0:start}" completion bash --words ${line#* experiments} "$last|" 2>/dev/null))
+    COMPREPLY=($("${words[@]:0:start}" completion bash --words ${line#*experiments } "$last|" 2>/dev/null))
     [[ $last == *=* ]] && COMPREPLY=("${COMPREPLY[@]#${last%%=*}=}")
     [[ ${COMPREPLY[0]} == *= ]] && compopt -o nospace
 }
-complete -F _experiments experiments python python3
+# Where there is nothing to offer (task.path=, or a script of yours after python), file names are.
+complete -o default -F _experiments experiments python python3
 """
 ZSH = "autoload -U +X bashcompinit && bashcompinit\n" + BASH
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
+import os
 import re
 import typing
 from collections.abc import Sequence
@@ -19,7 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from experiments.errors import UserError, nearest
-from experiments.task import Protocol
+from experiments.task import DataFile, Protocol
 from learners.backends import NAMES as BACKENDS
 from learners.backends.base import DTYPES, Recipe
 from learners.base import Model
@@ -31,6 +33,9 @@ from physics_models.discovery import systems
 CONFIGS = Path(__file__).parent.parent / "configs"
 DEVICES = ("auto", "cpu", "cuda", "tpu")
 REAL_DATA = "trajectories"
+GROUPS = ("task", "model", "budget", "training", "tracking", "experiment")
+LISTS = "seed|targets|references|task.variables"  # keys of which `key=a,b` is a list
+PATHS = "runs|task.path"  # keys whose value is taken as it is written
 
 
 @dataclass(frozen=True)
@@ -47,7 +52,7 @@ class Settings:
 
     @property
     def runs(self) -> Path:
-        return Path(self.tree["runs"])
+        return Path(os.path.expanduser(self.tree["runs"]))  # a shell leaves the ~ of runs=~/x as it is
 
 
 def task_names() -> list[str]:
@@ -61,8 +66,11 @@ def group_names(group: str) -> list[str]:
 
 def load(task: str | None, overrides: Sequence[str]) -> Settings:
     """Compose and validate. Raises UserError with the nearest valid word for anything that is not understood."""
-    words = [f"task={task}", *overrides] if task else list(overrides)
-    tree = OmegaConf.to_container(_compose([_seeds(word) for word in words]), resolve=True)
+    twice = [word for word in overrides if word.startswith("task=")]
+    if task is not None and twice:
+        raise UserError(f"a run has one task, but there are 2: {task} and {twice[0]}")
+    words = [f"task={task}", *overrides] if task is not None else list(overrides)
+    tree = OmegaConf.to_container(_compose(words), resolve=True)
     assert isinstance(tree, dict)
     return settings({str(key): value for key, value in tree.items()})
 
@@ -72,6 +80,10 @@ def settings(tree: dict[str, Any]) -> Settings:
     _choice("backend", tree["backend"], BACKENDS)
     _choice("device", tree["device"], DEVICES)
     _choice("dtype", tree["dtype"], DTYPES)
+    if not isinstance(tree["runs"], str) or not tree["runs"]:
+        raise UserError(f"runs must be a folder, but it is {tree['runs']!r}")
+    if not isinstance(tree["references"], list):
+        raise UserError(f"references must be models, as in references=linear,mlp, but it is {tree['references']!r}")
     for name in tree["references"]:
         _choice("references", name, models.names())
     seeds = tree["seed"] if isinstance(tree["seed"], list) else [tree["seed"]]
@@ -80,11 +92,14 @@ def settings(tree: dict[str, Any]) -> Settings:
             raise UserError(f"seed must be whole numbers from 0 to 4294967295, but there is {seed!r}")
     if not seeds or len(set(seeds)) < len(seeds):
         raise UserError(f"seed must name at least one seed and none twice, but it is {seeds}")
-    for target in tree["targets"] or []:
-        if isinstance(target, bool) or not isinstance(target, int | float) or not target > 0:
+    targets = tree["targets"] if isinstance(tree["targets"], list | None) else [tree["targets"]]
+    for target in targets or []:
+        if isinstance(target, bool) or not isinstance(target, int | float) or not 0 < target < math.inf:
             raise UserError(f"targets must be errors above 0, but there is {target!r}")
+    if tree["task"]["name"] == REAL_DATA:
+        data_file(tree["task"])  # only to find mistakes before anything is loaded
     return Settings(
-        tree=tree,
+        tree=tree | {"references": list(dict.fromkeys(tree["references"])), "targets": targets},
         seeds=tuple(seeds),
         model=model_from(tree["model"]),
         model_name=tree["model"]["name"],
@@ -96,10 +111,16 @@ def settings(tree: dict[str, Any]) -> Settings:
 
 def build(cls: type, where: str, options: dict[str, Any]) -> Any:
     """A validated dataclass from options; its ValueError becomes the user's, with the key's full name."""
+    for key, value in options.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UserError(f"{where}.{key} must be a finite number, but it is {value}")
     try:
         return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in options.items()})
     except ValueError as error:
-        raise UserError(f"{where}.{error}") from None
+        text = str(error)
+        mark = "." if text.split()[0] in options else ": "  # a complaint about one key, or about all of them
+        choice = re.search(r"must be one of (.*), but it is '(.*)'$", text)
+        raise UserError(f"{where}{mark}{text}{nearest(choice[2], choice[1].split(', ')) if choice else ''}") from None
 
 
 def model_from(options: dict[str, Any]) -> Model:
@@ -116,6 +137,13 @@ def protocol_from(task: dict[str, Any]) -> Protocol:
     return build(Protocol, "task", {key: value for key, value in task.items() if key in fields})
 
 
+def data_file(task: dict[str, Any]) -> DataFile:
+    """The options of the user's own data, validated."""
+    if task["equations"] is not None:
+        _choice("task.equations", task["equations"], systems.names())
+    return build(DataFile, "task", {key: value for key, value in task.items() if key != "name"})
+
+
 def _choice(key: str, value: Any, valid: Sequence[str]) -> None:
     if value not in valid:
         raise UserError(f"{key} must be one of {', '.join(valid)}, but it is {value!r}{nearest(str(value), valid)}")
@@ -124,77 +152,92 @@ def _choice(key: str, value: Any, valid: Sequence[str]) -> None:
 # -- Hydra -------------------------------------------------------------------------------------------------------
 
 
-def _seeds(word: str) -> str:
-    """`seed=0,1,2` is one command with three seeds, where Hydra would read a sweep."""
-    return re.sub(r"^(seed|targets)=([^\[\]]+)$", r"\1=[\2]", word)
-
-
 def _compose(words: list[str]) -> DictConfig:
     _register()
     logging.getLogger("hydra").setLevel(logging.ERROR)
+    words = [_checked(word) for word in words]
+    choices = [word for word in words if word.split("=")[0] in GROUPS]
     try:
-        for override in OverridesParser.create().parse_overrides(words):
-            if override.is_sweep_override():
-                raise UserError(f"{override.input_line}: only seed and targets take several values in one run")
         with initialize_config_module("configs", version_base="1.3"):
+            _check_keys(words, compose("config", overrides=choices))
             tree = compose("config", overrides=words)
-            _check_missing(tree)
+            for key in OmegaConf.missing_keys(tree):
+                raise UserError(f"{key} must be given: add {key}=VALUE")
             return tree
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(_explain(error, words)) from None
 
 
-def _check_missing(tree: DictConfig) -> None:
-    for key in OmegaConf.missing_keys(tree):
-        raise UserError(f"{key} must be given: add {key}=VALUE")
+def _checked(word: str) -> str:
+    """A word as Hydra reads it, after refusing what Hydra would take but no run can mean."""
+    # `seed=0,1,2` is one command with three seeds, where Hydra would read a sweep; and a path may hold any sign.
+    text = re.sub(rf"^({LISTS})=(?!null$)([^\[\](){{}}]+)$", r"\1=[\2]", word)
+    text = re.sub(rf"^({PATHS})=([^'\"].*)$", lambda m: f"{m[1]}='" + m[2].replace("'", r"\'") + "'", text)
+    text = re.sub(r"=(\d+)e\+?(\d{1,2})$", lambda m: f"={int(m[1]) * 10 ** int(m[2])}", text)  # 1e5 is a whole number
+    try:
+        override = OverridesParser.create().parse_override(text)
+    except HydraException:
+        raise UserError(f"{word} cannot be read as key=value: look at its brackets, commas and quotes") from None
+    key = override.key_or_group
+    if override.is_add() or override.is_force_add() or override.is_delete():
+        raise UserError(f"{word}: settings can be changed, as in key=value, but none can be added or removed")
+    if override.is_sweep_override():
+        raise UserError(f"{word}: only {', '.join(LISTS.split('|'))} take several values, as in seed=0,1,2")
+    if key in ("task.name", "model.name"):
+        raise UserError(f"{word}: another {key.split('.')[0]} is chosen by {key.split('.')[0]}=NAME")
+    if key in GROUPS:
+        value = override.value()
+        for name in value if isinstance(value, list) and key == "experiment" else [value]:
+            if not (name is None and key == "experiment"):
+                _choice(key, name, _group_choices(key))
+    return text
+
+
+def _check_keys(words: list[str], tree: DictConfig) -> None:
+    """Every key must exist in the configuration that the chosen groups make."""
+    known = dict(_flatten(OmegaConf.to_container(tree)))
+    for word in words:
+        key = word.split("=")[0]
+        if key not in GROUPS and key not in known:
+            raise UserError(f"there is no key {key}{nearest(key, known)}")
+        if key not in GROUPS and isinstance(known[key], dict):
+            raise UserError(f"{key} is several settings: {', '.join(f'{key}.{name}' for name in known[key])}")
+
+
+def nearest_key(wrong: str, words: Sequence[str]) -> str:
+    """A hint at the key that a bare word may have been meant as."""
+    try:
+        _check_keys([wrong], _compose([word for word in words if word.split("=")[0] in GROUPS]))
+    except UserError as error:
+        return str(error).partition(";")[1] + str(error).partition(";")[2]
+    return f"; did you mean {wrong}=…?"
 
 
 def _explain(error: Exception, words: list[str]) -> str:
-    """Hydra's complaint as one line that names the key and the nearest valid word."""
-    text = str(error)
-    cause = error.__cause__ or error.__context__
-    if group := re.search(
-        r"(?:Could not find|In '.*': Could not find|Could not load) '?(?:([\w/]+)/)?([^'/\s]+)'?", text
-    ):
-        valid = _group_choices(group[1] or "")
-        if valid:
-            return f"{group[1]} must be one of {', '.join(valid)}, but it is {group[2]!r}{nearest(group[2], valid)}"
-    if key := re.search(r"Could not override '([^']+)'|Key '([^']+)' is not in struct|Could not append", text):
-        wrong = key[1] or key[2] or text
-        if cause is None or "is not in struct" in f"{text}{cause}" or "not in" in f"{text}{cause}":
-            full = re.search(r"full_key: (\S+)", f"{text}\n{cause}")
-            wrong = full[1] if full else wrong
-            return f"there is no key {wrong}{nearest(wrong, _all_keys(words, wrong))}"
-    detail = str(cause) if cause and "full_key" in str(cause) else text
-    if value := re.search(r"Value '(.*)' of type '\w+' could not be converted to (\w+)", detail):
-        full = re.search(r"full_key: (\S+)", detail)
-        name = full[1] if full else next((w.split("=")[0] for w in words if w.endswith(f"={value[1]}")), "a value")
-        return f"{name} must be a {_KINDS.get(value[2], value[2].lower())}, but it is {value[1]!r}"
-    return re.sub(r"\s+", " ", text.split("\n")[0])
+    """Hydra's complaint as one line that names the key and what it must be."""
+    cause = f"{error}\n{error.__cause__ or error.__context__ or ''}"
+    full = re.search(r"full_key: (\S+)", cause)
+    if preset := re.search(r"In 'experiment/(\w+)': ConfigKeyError", cause):
+        return f"experiment={preset[1]} sets {full[1] if full else 'a key'}, which this task lacks: leave the task out"
+    if full:
+        given = next((word.partition("=")[2] for word in words if word.startswith(f"{full[1]}=")), "that")
+        kind = re.search(r"could not be converted to (\w+)", cause)
+        must = f"must be a {_KINDS.get(kind[1], kind[1].lower())}, but it is" if kind else "cannot be"
+        return f"{full[1]} {must} {given}"
+    return cause.split("\n")[0]
 
 
 _KINDS = {"Integer": "whole number", "Float": "number", "Bool": "true or false"}
 
 
 def _group_choices(group: str) -> list[str]:
-    return {"task": task_names(), "model": models.names()}.get(group) or group_names(group)
+    known = {"task": task_names(), "model": models.names(), "training": ["default"]}
+    return known.get(group) or group_names(group)
 
 
-def _all_keys(words: list[str], wrong: str) -> list[str]:
-    """Every key of the configuration that the other words make."""
-    kept = [word for word in words if not word.lstrip("+~").startswith(wrong)]
-    groups = [word for word in kept if re.match(r"^(task|model|budget|training|tracking|experiment)=", word)]
-    try:
-        with initialize_config_module("configs", version_base="1.3"):
-            tree = OmegaConf.to_container(compose("config", overrides=groups))
-    except (HydraException, OmegaConfBaseException):
-        return []
-    return list(_flatten(tree)) if isinstance(tree, dict) else []
-
-
-def _flatten(tree: dict[Any, Any], prefix: str = "") -> typing.Iterator[str]:
+def _flatten(tree: Any, prefix: str = "") -> typing.Iterator[tuple[str, Any]]:
     for key, value in tree.items():
-        yield f"{prefix}{key}"
+        yield f"{prefix}{key}", value
         if isinstance(value, dict):
             yield from _flatten(value, f"{prefix}{key}.")
 
@@ -204,6 +247,7 @@ def _register() -> None:
     store = ConfigStore.instance()
     store.store("default", _structured(Recipe), group="training")
     store.store("base_budget", _structured(Budget), group="budget")
+    store.store(f"base_{REAL_DATA}", _structured(DataFile, [("name", str, REAL_DATA)]), group="task")
     for name in models.names():
         store.store(name, _structured(models.load(name), [("name", str, name)]), group="model")
     for name in systems.names():

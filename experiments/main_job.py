@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from experiments.config import REAL_DATA, Settings, model_from, protocol_from, system_from
+from experiments.config import REAL_DATA, Settings, data_file, model_from, protocol_from, system_from
 from experiments.errors import UserError
 from experiments.evaluate import PRIMARY
 from experiments.progress import Reporter
@@ -18,10 +19,13 @@ from experiments.run import Interrupted, Job, run
 from experiments.store import Store, StoreError
 from experiments.task import Task, from_file, simulated
 from experiments.tracking import resolve_mode, start
+from experiments.trajectories import DataError
 from hardware.devices import resolve
 from learners.discovery import models
 from physics_models.cache import default_cache_dir
 from physics_models.discovery import systems
+
+log = logging.getLogger("experiments")
 
 
 def main_job(settings: Settings, report: Reporter, force: bool = False) -> tuple[list[Record], Store]:
@@ -53,10 +57,12 @@ def main_job(settings: Settings, report: Reporter, force: bool = False) -> tuple
         from learners.backends.jax_engine import use_compilation_cache
 
         use_compilation_cache(default_cache_dir().parent / "jax")
+    jobs = [*_references(main, settings), main]
+    _check(jobs)
     tracker = start(mode, store.root / "tracking", tree["tracking"]["project"])
     records: list[Record] = []
     try:
-        for job in [*_references(main, settings), main]:
+        for job in jobs:
             records += run(job, settings.seeds, store, tracker, report, force)
         _track_comparison(tracker, settings, records, store)
     except StoreError as error:
@@ -73,14 +79,9 @@ def load_task(settings: Settings, report: Reporter) -> Task:
     """The task's data: simulated (or from the cache), or read from the user's file."""
     task = settings.tree["task"]
     if settings.task_name == REAL_DATA:
-        equations = None
-        if task["equations"] is not None:
-            try:
-                equations = systems.load(task["equations"])()
-            except KeyError as error:
-                raise UserError(f"task.equations: {error.args[0]}") from None
-        report.say(f"reading {task['path']}")
-        return from_file(task, equations)
+        options = data_file(task)
+        report.say(f"reading {options.path}")
+        return from_file(options, systems.load(options.equations)() if options.equations else None)
     return simulated(
         settings.task_name, system_from(settings.task_name, task["system"]), protocol_from(task), None, report.say
     )
@@ -97,8 +98,22 @@ def _references(main: Job, settings: Settings) -> list[Job]:
         for key in ("solver", "steps", "rtol", "atol"):  # the integrator floor is that of the solver in use
             if key in options and key in main.options:
                 options[key] = main.options[key]
-        jobs.append(replace(main, model=model_from(options), options=options))
+        jobs.append(replace(main, model=model_from(options), options=options, required=False))
     return jobs
+
+
+def _check(jobs: Sequence[Job]) -> None:
+    """Mistakes that only the task's data show, found before anything is trained."""
+    try:
+        jobs[-1].task.train.window_starts(jobs[-1].recipe.window)
+    except DataError as error:
+        raise UserError(f"training.window={jobs[-1].recipe.window}: {error}") from None
+    for job in jobs:
+        try:
+            if not job.model.skip(job.task.info, job.tree["backend"]):
+                job.model.count(job.task.info)
+        except ValueError as error:
+            raise UserError(f"model.{error}") from None
 
 
 def _track_comparison(tracker: Any, settings: Settings, records: Sequence[Record], store: Store) -> None:
@@ -121,11 +136,15 @@ def _track_comparison(tracker: Any, settings: Settings, records: Sequence[Record
 
 
 def draw(records: Sequence[Record], store: Store, stem: Path) -> list[Path]:
-    """The figure of these records, as PNG and SVG."""
+    """The figure of these records, as PNG and SVG; none, with a warning, where it cannot be written."""
     from reports.figures import comparison_figure
 
-    stem.parent.mkdir(parents=True, exist_ok=True)
-    return comparison_figure(records, {r.identity: store.folder(r.identity) for r in records}, stem)
+    try:
+        stem.parent.mkdir(parents=True, exist_ok=True)
+        return comparison_figure(records, {r.identity: store.folder(r.identity) for r in records}, stem)
+    except OSError as error:
+        log.warning("the figure could not be written to %s: %s", stem.parent, error.strerror)
+        return []
 
 
 def as_json(records: Sequence[Record], store: Store, files: Sequence[Path]) -> str:

@@ -21,7 +21,7 @@ from experiments.metrics.base import Metric
 from experiments.metrics.discovery import metrics as metric_registry
 from experiments.progress import Reporter, State
 from experiments.record import Costs, Point, Record
-from experiments.store import Store, write_atomic
+from experiments.store import Store, StoreError, write_atomic
 from experiments.task import Task
 from experiments.tracking import Tracker
 from hardware import energy
@@ -39,7 +39,10 @@ LOSS_TRAINED = ("gradient", "gauss_newton")
 
 @dataclass(frozen=True)
 class Job:
-    """What to run: a model with its options, on a task, within a budget. `tree` is the whole resolved configuration."""
+    """What to run: a model with its options, on a task, within a budget. `tree` is the whole resolved configuration.
+
+    `required`: a budget too small for it is the user's mistake; it is a reason to skip a reference.
+    """
 
     task: Task
     model: Model
@@ -49,6 +52,7 @@ class Job:
     device: Device
     tree: dict[str, Any]
     data_seconds: float = 0.0
+    required: bool = True
 
     @property
     def name(self) -> str:
@@ -106,26 +110,37 @@ def _execute(job: Job, seeds: list[int], store: Store, tracker: Tracker, report:
     meter = Meter(energy.best(job.device), peak_of_device=lambda: peak_memory_bytes(job.device, job.tree["backend"]))
 
     def write(learner: Learner | None, last: Progress | None, results: Evaluation | None) -> list[Record]:
-        made = []
+        made, failures = [], []
         for index, attempt in enumerate(attempts):
             r = _record(job, attempt, index, len(seeds), meter, learner, last, results, started)
+            made.append(r)
+            if r.status == status.INTERRUPTED and store.finished(r.identity):
+                continue  # a part does not replace the whole that --force was to repeat
             if learner is not None and results is not None:
                 _save_arrays(store, r.identity, job, learner, results, index)
-            store.save(r)
-            made.append(r)
+            try:
+                store.save(r)
+            except StoreError as error:  # each of the others must be kept too
+                failures.append(str(error))
+        if failures:
+            raise StoreError("; ".join(failures))
         return made
 
-    if reason := job.model.skip(job.task.info, job.tree["backend"]):
+    def skip(reason: str, learner: Learner | None = None) -> list[Record]:
         report.say(f"{job.name}: skipped, {reason}")
         for attempt in attempts:
             attempt.status, attempt.reason = status.SKIPPED, reason
-        return write(None, None, None)
+        return write(learner, None, None)
+
+    if reason := job.model.skip(job.task.info, job.tree["backend"]):
+        return skip(reason)
     tracked = [
         tracker.run(name=f"{job.name}-{seed}", group=job.task.name, job_type=job.name, config=job.config(seed))
         for seed in seeds
     ]
     learner: Learner | None = None
     last: Progress | None = None
+    results: Evaluation | None = None
     ended = "failed"
     try:
         with _out_of_memory(attempts):
@@ -148,13 +163,16 @@ def _execute(job: Job, seeds: list[int], store: Store, tracker: Tracker, report:
             return made
         return write(learner, last, None)  # out of memory
     except Interrupted as stop:
-        for attempt in attempts:
-            attempt.status, attempt.reason = status.INTERRUPTED, "stopped by a signal"
+        if results is None:  # else all is measured, and only the writing was disturbed
+            for attempt in attempts:
+                attempt.status, attempt.reason = status.INTERRUPTED, "stopped by a signal"
         if last is not None:
-            stop.kept = len(write(learner, last, None))
+            stop.kept = len(write(learner, last, results))
         raise
     except BudgetError as error:
-        raise UserError(f"{job.name}: {error}") from None
+        if job.required:
+            raise UserError(f"{job.name}: {error}") from None
+        return skip(str(error), learner)
     finally:
         for run_ in tracked:
             run_.finish(ended)

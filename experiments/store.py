@@ -159,8 +159,12 @@ class Store:
         The lock is the operating system's and dies with the process, so that a killed run blocks nobody.
         """
         folder = self.root / ".locks"
-        folder.mkdir(parents=True, exist_ok=True)
-        with open(folder / name, "w") as file:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            opened = open(folder / name, "w")  # noqa: SIM115 (closed by the with below)
+        except OSError as error:
+            raise StoreError(f"{folder / name} cannot be written ({error.strerror}); free or unlock it") from None
+        with opened as file:
             first = True
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -12,6 +13,7 @@ import numpy as np
 
 from experiments.errors import UserError
 from experiments.trajectories import DataError, Segments, Trajectories, split
+from hardware.devices import host_info
 from learners.backends.base import Points
 from learners.base import TaskInfo
 from physics_models.base import System
@@ -49,6 +51,32 @@ class Protocol:
     @property
     def times(self) -> np.ndarray:
         return np.arange(round(self.horizon / self.spacing) + 1) * self.spacing
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """The user's own data. docs/data.md and configs/task/trajectories.yaml say what each option means."""
+
+    path: str = "???"
+    time: str = "time"
+    trajectory: str = "trajectory"
+    variables: tuple[str, ...] = ()
+    missing: str = "drop"
+    split: str = "auto"
+    unit: float | None = None
+    data_seed: int = 0
+    equations: str | None = None
+
+    def __post_init__(self) -> None:
+        if not self.path:
+            raise ValueError("path must name a data file, but there is none: give task.path=FILE (see docs/data.md)")
+        for name, valid in (("missing", ("drop", "refuse")), ("split", ("auto", "trajectory", "time"))):
+            if getattr(self, name) not in valid:
+                raise ValueError(f"{name} must be one of {', '.join(valid)}, but it is {getattr(self, name)!r}")
+        if self.unit is not None and not self.unit > 0:
+            raise ValueError(f"unit must be above 0, but it is {self.unit}")
+        if self.data_seed < 0:
+            raise ValueError(f"data_seed must be 0 or more, but it is {self.data_seed}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,6 +152,7 @@ def simulated(
 
     # Test and validation first: more training data then leave them as they are.
     ends = np.cumsum([protocol.n_test, protocol.n_val, protocol.n_train])
+    _check_size(name, system, protocol, int(ends[-1]))
     say(f"simulating {ends[-1]} reference trajectories of {name} (or finding them in the cache)")
     try:
         found = reference(system, protocol.data_seed, int(ends[-1]), protocol.times, cache)
@@ -150,16 +179,28 @@ def simulated(
     return Task(name, system, True, **parts, unit=system.time_scale, facts=facts)
 
 
-def from_file(options: dict[str, Any], equations: System | None) -> Task:
+def _check_size(name: str, system: System, protocol: Protocol, count: int) -> None:
+    """Refuse at once what would fill the memory after hours."""
+    points = round(protocol.horizon / protocol.spacing) + 1
+    # Held at one time: the solutions at two tolerances, their difference, and what the splits copy.
+    needed, memory = 4 * 8 * count * points * math.prod(system.state_shape), host_info()["memory_bytes"]
+    if memory and needed > memory:
+        raise UserError(
+            f"task {name}: {count} trajectories of {points} points need about {needed / 1e9:.3g} GB of memory, but this "
+            f"machine has {memory / 1e9:.3g} GB: ask for fewer (task.n_train), shorter (task.horizon) or coarser "
+            "(task.spacing) ones"
+        )
+
+
+def from_file(options: DataFile, equations: System | None) -> Task:
     """The user's own data: read, checked and split; see docs/data.md."""
     from experiments.read_trajectories import read
 
-    if not options.get("path"):
-        raise UserError("task.path must name a data file, but there is none: give task.path=FILE (see docs/data.md)")
-    variables = options.get("variables")
+    missing: Any = options.missing  # OmegaConf knows no Literal; DataFile has checked both
+    by: Any = options.split
     try:
-        data = read(options["path"], options["time"], options["trajectory"], variables or None, options["missing"])
-        train, val, test = split(data, by=options["split"], seed=options["data_seed"])
+        data = read(options.path, options.time, options.trajectory, options.variables or None, missing)
+        train, val, test = split(data, by=by, seed=options.data_seed)
     except DataError as error:
         raise UserError(str(error)) from None
     if equations is not None and equations.state_shape != data.state_shape:
@@ -167,6 +208,6 @@ def from_file(options: dict[str, Any], equations: System | None) -> Task:
             f"task.equations needs data with the variables {', '.join(equations.variables)} in this order, but the "
             f"file has {', '.join(data.variables)}"
         )
-    unit = options.get("unit") or 5 * float(np.nanmedian(np.diff(data.times, axis=1)))
+    unit = options.unit or 5 * float(np.nanmedian(np.diff(data.times, axis=1)))
     facts = {"n_train": train.count, "horizon": f"{unit:.3g} of the data's time units", "content": data.content_hash()}
     return Task("trajectories", equations, False, train, val, test, unit, facts)

@@ -15,24 +15,27 @@ from hardware.cost import Cost
 from hardware.flops_jax_bind import bind, implementation, with_derivative_of
 from hardware.flops_jax_rules import price
 
-# Primitives that run one jaxpr once, and the parameter that holds it (both spellings of several versions).
-CALLS = {
-    "jit": "jaxpr",
-    "pjit": "jaxpr",
-    "closed_call": "call_jaxpr",
-    "core_call": "call_jaxpr",
-    "call": "call_jaxpr",
-    "checkpoint": "jaxpr",
-    "remat": "jaxpr",
-    "remat2": "jaxpr",
-    "custom_jvp_call": "call_jaxpr",
-    "custom_vjp_call": "call_jaxpr",
-    "custom_vjp_call_jaxpr": "fun_jaxpr",
-    "custom_vmap_call": "call",
-    "linear_call": "callee",
-    "composite": "jaxpr",
-}
-
+# Primitives that run one jaxpr once, and the parameters that may hold it, as several versions of JAX spell them.
+CALLS = frozenset(
+    [
+        "call",
+        "checkpoint",
+        "closed_call",
+        "composite",
+        "core_call",
+        "custom_jvp_call",
+        "custom_vjp_call",
+        "custom_vjp_call_jaxpr",
+        "custom_vmap_call",
+        "eval_jaxpr",
+        "jit",
+        "linear_call",
+        "pjit",
+        "remat",
+        "remat2",
+    ]
+)
+HOLDERS = ("jaxpr", "call_jaxpr", "fun_jaxpr", "call", "callee")
 
 NOTHING = Cost()
 
@@ -98,7 +101,7 @@ class Walk:
         if id(eqn) not in self._bodies:
             name = eqn.primitive.name
             if name in CALLS:
-                body = eqn.params[CALLS[name]]
+                body = next(eqn.params[holder] for holder in HOLDERS if holder in eqn.params)
                 body = body if hasattr(body, "consts") else jex.ClosedJaxpr(body, ())
             else:
                 body = implementation(eqn)
@@ -221,7 +224,7 @@ class Walk:
             return jax.jit(counted, inline=p["inline"])(*inputs)
         if name in ("remat", "remat2", "checkpoint"):
             return jax.checkpoint(counted, prevent_cse=p["prevent_cse"], policy=p["policy"])(*inputs)
-        if name in ("closed_call", "core_call", "call"):
+        if name in ("closed_call", "core_call", "call", "eval_jaxpr"):
             return counted(*inputs)
         return with_derivative_of(eqn, counted)(*inputs)
 

@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from itertools import pairwise
+from numbers import Integral, Real
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
@@ -188,12 +189,16 @@ def network_of(ops: Operations, info: TaskInfo, network: Callable[[Array], Array
 
 
 POSITIVE = ("width", "depth", "steps", "rtol", "atol")
+KINDS = {"int": (Integral, "a whole number"), "float": (Real, "a number")}  # by a field's annotation
 
 
 def check_fields(model: Any) -> None:
     """Refuse hyperparameters that cannot be meant."""
     for f in fields(model):
         value = getattr(model, f.name)
+        kind, what = KINDS.get(getattr(f.type, "__name__", f.type), (object, ""))
+        if not isinstance(value, kind) or (what and isinstance(value, bool)):  # Python takes True for the number 1
+            raise ValueError(f"{f.name} must be {what}, but it is {value!r}")
         if isinstance(value, float) and not math.isfinite(value):
             raise ValueError(f"{f.name} must be a finite number, but it is {value}")
         if f.name in POSITIVE and not value > 0:

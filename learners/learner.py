@@ -123,7 +123,7 @@ class Learner:
         state = self._reading(meter, Progress(step=1, samples=len(starts)), [cost] * len(self.seeds))
         if budget.flop is not None and state.flop[0] > budget.flop:
             raise BudgetError(
-                f"budget.flop={budget.flop:g} does not pay for this closed-form fit; give at least {cost.flop:.3g}"
+                f"budget.flop={budget.flop:g} does not pay for this closed-form fit; give at least {_enough(cost.flop)}"
             )
         yield replace(state, loss=[math.nan] * len(self.seeds), checkpoint=True, fraction=1)
 
@@ -149,7 +149,7 @@ class Learner:
                         break
             if total[index].flop > limit:
                 raise BudgetError(
-                    f"budget.flop={limit:g} does not pay for one iteration; give at least {total[index].flop:.3g}"
+                    f"budget.flop={limit:g} does not pay for one iteration; give at least {_enough(total[index].flop)}"
                 )
         state = self._reading(meter, Progress(step=1, samples=rows), total)
         yield replace(state, loss=loss, checkpoint=True, fraction=min(1.0, used))
@@ -157,6 +157,8 @@ class Learner:
     def _fit_gradient(self, budget: Budget, meter: Meter) -> Iterator[Progress]:
         n_seeds, batch = len(self.seeds), self.recipe.batch
         state = Progress(flop=[0] * n_seeds, executed=[0] * n_seeds)
+        if budget.joule is not None and meter.energy_method == "none":
+            raise BudgetError(f"budget.joule cannot be kept: {meter.energy_reason}")
         yield replace(state, loss=[math.nan] * n_seeds, checkpoint=True)  # the untrained model: where the curve starts
         next_checkpoint, steps_now, loss = 1, 1, np.zeros((n_seeds, 0))
         while True:
@@ -176,9 +178,9 @@ class Learner:
             )
             state = self._reading(meter, state, costs)
             if budget.flop is not None and state.step == 1 and max(state.flop) > budget.flop:
-                least = max(state.flop)
                 raise BudgetError(
-                    f"budget.flop={budget.flop:g} is less than one training step; give at least {least:.3g}"
+                    f"budget.flop={budget.flop:g} is less than one training step; "
+                    f"give at least {_enough(max(state.flop))}"
                 )
             state.fraction = self._fraction(budget, state)
             loss = np.concatenate([loss, done.losses], axis=1)
@@ -221,14 +223,24 @@ class Learner:
         if budget.second is not None:
             left.append((budget.second - state.seconds) / (state.seconds / state.step))
         if budget.joule is not None:
-            if state.energy_j is None:
-                raise BudgetError("budget.joule cannot be kept: this device's joules are unknown here")
-            left.append((budget.joule - state.energy_j) / max(state.energy_j / state.step, 1e-12))
+            if state.energy_j is not None:
+                left.append((budget.joule - state.energy_j) / max(state.energy_j / state.step, 1e-12))
+            elif state.seconds * len(self.seeds) < COUNTER_SECONDS:
+                left.append(1)  # the counter has not moved yet
+            else:
+                raise BudgetError("budget.joule cannot be kept: the energy counter of this device does not move")
         # A budget is reached when less than a step is left; half a step of rounding in a sum of floats is not a step.
         return math.floor(min(left) + 1e-9)
 
 
 CHECKPOINT_RATIO = 1.35  # about eight checkpoints a decade of cost
+COUNTER_SECONDS = 1.0  # the slowest energy counter, that of NVIDIA's GPUs, moves ten times in it
+
+
+def _enough(flop: int) -> str:
+    """Rounded up to three digits: the number in the message must itself be enough."""
+    unit = 10 ** max(0, len(str(flop)) - 3)
+    return f"{-(-flop // unit) * unit:.3g}"
 
 
 class _Batches:

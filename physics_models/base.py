@@ -25,8 +25,9 @@ class Structure:
     """What is true of a system whatever its parameters.
 
     `agents`: number of interchangeable bodies, on the second axis from the end, or None. `space_dim`: dimensions of
-    the space they live in; the first `space_dim` variables are positions, and with order 2 the next ones velocities. `order`: order of the differential equation. `symmetries`: names among "translation",
-    "rotation", "permutation", "time", "scale". `conserved`: names of invariants that are constant in time.
+    the space they live in; the first `space_dim` variables are positions, with order 2 the next ones velocities.
+    `order`: order of the differential equation. `symmetries`: names among "translation", "rotation", "permutation",
+    "time", "scale". `conserved`: names of invariants that are constant in time.
     """
 
     agents: int | None = None

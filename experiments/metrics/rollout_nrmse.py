@@ -15,7 +15,8 @@ from experiments.trajectories import Segments
 class RolloutNrmse(Metric):
     """Root mean square error over rollouts of one time unit, each variable in units of its standard deviation.
 
-    The standard deviation is that of the training data. 0 is perfect, about 1 is knowing only the mean. The average runs over segments, their points and variables.
+    The standard deviation is that of the training data. 0 is perfect, about 1 is knowing only the mean. The average
+    runs over segments, their points and variables.
     """
 
     def __call__(self, task: Task, true: Segments, predicted: np.ndarray) -> float:

@@ -43,7 +43,7 @@ class Recipe:
 
     def rate(self, step: Any, minimum: Any = min) -> Any:
         """Learning rate of step k = 0, 1, ….  `minimum` is the backend's."""
-        return self.learning_rate * minimum((step + 1) / self.warmup_steps, 1.0)
+        return self.learning_rate * minimum((step + 1.0) / self.warmup_steps, 1.0)
 
     def mix(self, step: Any) -> Any:
         """Weight c of the newest weights in the average after step k = 0, 1, …."""

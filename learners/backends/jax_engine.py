@@ -230,7 +230,8 @@ class JaxEngine(Engine):
             )
 
     def use_best(self) -> None:
-        self._state = (*self._state[:2], self._best, self._state[3])
+        # A copy: training on would donate the buffers, and the best weights with them.
+        self._state = (*self._state[:2], jax.tree.map(jnp.copy, self._best), self._state[3])
 
     def weights(self, seed: int) -> dict[str, np.ndarray]:
         leaves = jax.tree_util.tree_flatten_with_path(self._state[2])[0]

@@ -97,28 +97,33 @@ STEP = {"euler": _euler, "midpoint": _midpoint, "heun": _heun, "rk4": _rk4}
 
 def _fixed_steps(step: Callable, rate: Callable, y: Array, steps: int) -> Array:
     # diffrax would run a while loop whose gradient recomputes each step (one more forward pass, and a FLOP count
-    # that differs from torchdiffeq's); a scan of a known length keeps what the gradient needs.
-    if steps == 1:
-        return step(rate, 0.0, 1.0, y)
+    # that differs from torchdiffeq's); a scan of a known length keeps what the gradient needs. The first step stays
+    # outside it: what it starts from is often data, whose gradient the body of a loop could not leave out.
     h = 1.0 / steps
-    return jax.lax.scan(lambda state, i: (step(rate, i * h, h, state), None), y, jnp.arange(steps, dtype=y.dtype))[0]
+    y = step(rate, 0.0, h, y)
+    if steps == 1:
+        return y
+    rest = jnp.arange(1, steps, dtype=y.dtype)
+    return jax.lax.scan(lambda state, i: (step(rate, i * h, h, state), None), y, rest)[0]
 
 
 def _adaptive(rate: Callable, y: Array, solver: Solver) -> Array:
     """One step-size controller for the whole batch, set as torchdiffeq's; the first step tries the whole interval."""
+    zero, one = jnp.zeros((), y.dtype), jnp.ones((), y.dtype)  # Python numbers would make a float32 state float64
     solution = diffrax.diffeqsolve(
         diffrax.ODETerm(lambda s, state, args: rate(s, state)),
         ADAPTIVE[solver.method](),
-        t0=0.0, t1=1.0, dt0=1.0, y0=y,
+        t0=zero, t1=one, dt0=one, y0=y,
         stepsize_controller=diffrax.PIDController(
             rtol=solver.rtol, atol=solver.atol, safety=0.9, factormin=0.2, factormax=10.0
         ),
         saveat=diffrax.SaveAt(t1=True),
         max_steps=MAX_STEPS,
-        throw=False,  # a failed solve is inf, and becomes a diverged run
+        throw=False,  # raising from compiled code would end the other seeds too
     )  # fmt: skip
     assert solution.ys is not None
-    return solution.ys[-1]
+    # A failed solve ends early with a finite state; not a number makes it a diverged run, and its gradient too.
+    return solution.ys[-1] * jnp.where(solution.result == diffrax.RESULTS.successful, 1, jnp.nan).astype(y.dtype)
 
 
 MAX_STEPS = 256  # an interval that needs more is beyond a useful step size; the result is then not finite

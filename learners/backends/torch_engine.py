@@ -34,16 +34,11 @@ class TorchEngine(Engine):
         self._averages = [self._module(specs, drawn) for drawn in weights]
         self._best = [self._module(specs, drawn) for drawn in weights]
         self._y, self._t = ops.constant(self.points.y), ops.constant(self.points.times)
-        self._optimisers, self._schedules = [], []
-        for parts in self._parts:
-            if not list(parts.parameters()):
-                continue
-            optimiser = torch.optim.AdamW(
-                parts.parameters(), lr=self.recipe.learning_rate, weight_decay=self.recipe.weight_decay
-            )
-            self._optimisers.append(optimiser)
-            relative = lambda k: self.recipe.rate(k) / self.recipe.learning_rate  # noqa: E731
-            self._schedules.append(torch.optim.lr_scheduler.LambdaLR(optimiser, relative))
+        self._weights = [list(parts.parameters()) for parts in self._parts]
+        self._mean_weights = [list(parts.parameters()) for parts in self._averages]
+        self._optimisers = [
+            torch.optim.AdamW(weights, weight_decay=self.recipe.weight_decay) for weights in self._weights if weights
+        ]
         self._steps_done = 0
         self._step_costs: dict[Any, Cost] = {}
 
@@ -101,7 +96,6 @@ class TorchEngine(Engine):
             self._step_costs[key] = counter.cost
         else:
             self._update(seed, k)
-        self._schedules[seed].step()
         return loss, self._step_costs[key]
 
     def _gradient(self, seed: int, starts: torch.Tensor) -> torch.Tensor:
@@ -111,10 +105,11 @@ class TorchEngine(Engine):
         return loss.detach()
 
     def _update(self, seed: int, k: int) -> None:
+        self._optimisers[seed].param_groups[0]["lr"] = self.recipe.rate(k)
         self._optimisers[seed].step()
         with torch.no_grad():
             mix = float(self.recipe.mix(k))
-            for average, newest in zip(self._averages[seed].parameters(), self._parts[seed].parameters(), strict=True):
+            for average, newest in zip(self._mean_weights[seed], self._weights[seed], strict=True):
                 average.lerp_(newest, mix)
 
     @torch.no_grad()
@@ -164,7 +159,7 @@ class TorchEngine(Engine):
     def _tensors(self, theta: torch.Tensor) -> dict[str, dict[str, torch.Tensor]]:
         """Parts that are all `Tensors`, from one flat vector in the order of their names."""
         parts, at = {}, 0
-        for name, module in self._averages[0].items():
+        for name, module in sorted(self._averages[0].items()):
             parts[name] = {}
             for key, value in sorted(module.named_parameters()):
                 parts[name][key] = theta[at : at + value.numel()].reshape(value.shape)

@@ -27,6 +27,7 @@ class HybridOde(OdeModel):
         return needs_system(info)
 
     def parts(self, info: TaskInfo) -> dict[str, Spec]:
+        known_term_names(info, self.known)  # a wrong name is told here, before anything is compiled
         parts: dict[str, Spec] = {
             "net": MLP(info.size, info.size, self.width, self.depth, self.activation, zero_last=True)
         }

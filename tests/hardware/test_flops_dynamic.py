@@ -208,3 +208,4 @@ def test_adaptive_steps_and_their_gradient(adjoint, times, evaluations):
     jax.effects_barrier()
     assert evaluations(cost) == len(CALLS) == times * (1 + 6 * int(steps))
     assert np.isfinite(gradient)
+    assert not cost.uncounted

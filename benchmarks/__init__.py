@@ -1,0 +1,1 @@
+"""Figures that the project promises, measured: `make bench`. Not timed tests: they report, and a person reads them."""

@@ -1,0 +1,85 @@
+"""Small tasks and learners. Test modules import the functions below from here."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.integrate import solve_ivp
+
+from experiments.task import Task
+from experiments.trajectories import Trajectories
+from learners.backends.base import Recipe
+from learners.base import Model
+from learners.learner import Learner
+from physics_models.discovery import systems
+
+BACKENDS = ("jax", "torch")
+AGENTS = {"flocking": {"n_agents": 3}, "cucker_smale": {"n_agents": 3}}  # the smallest groups that are not a pair
+SPACING, POINTS = 0.1, 11
+RECIPE = Recipe(batch=16, warmup_steps=5)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_compilation() -> Iterator[None]:
+    """These programs run for milliseconds and compile for seconds: XLA's optimisation passes do not pay here."""
+    import jax
+
+    import learners.backends.jax_engine  # noqa: F401 (switches JAX to 64 bits, which tests of operations need as well)
+
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
+@functools.cache
+def small_task(name: str) -> Task:
+    """12 trajectories of 10 intervals: 8 for training, 2 for validation, 2 for tests.
+
+    Solved by SciPy, at 1e-12, and not by `experiments.task.simulated`: JAX would compile 4 s for each system.
+    """
+    system = systems.load(name)(**AGENTS.get(name, {}))
+    times = np.arange(POINTS) * SPACING
+
+    def trajectory(i: int) -> np.ndarray:
+        y0 = system.initial_state(np.random.default_rng([0, i]))
+        solution = solve_ivp(
+            lambda t, y: system.field(t, y.reshape(system.state_shape)).ravel(),
+            times[[0, -1]], y0.ravel(), "DOP853", times, rtol=1e-12, atol=1e-12,
+        )  # fmt: skip
+        return solution.y.T.reshape(-1, *system.state_shape)
+
+    y = np.stack([trajectory(i) for i in range(12)])
+    parts = (Trajectories.common(times, rows, system.variables) for rows in (y[:8], y[8:10], y[10:]))
+    return Task(name, system, True, *parts, unit=system.time_scale)
+
+
+def make_learner(
+    model: Model, backend: str, system: str = "pendulum", seeds: Sequence[int] = (0,), recipe: Recipe = RECIPE,
+    dtype: str = "float64",
+) -> Learner:  # fmt: skip
+    task = small_task(system)
+    points = task.points(recipe.window)
+    return Learner(
+        model, task.info, recipe, points, seeds, backend, dtype, predict_batch=4, predict_times=POINTS - 1
+    )  # fmt: skip
+
+
+def train(learner: Learner, steps: int) -> Any:
+    """What the engine says of `steps` steps on the learner's own batches, with no budget and no clock."""
+    batch = learner.recipe.batch
+    return learner.engine.train(np.stack([batches.steps(steps, batch) for batches in learner._batches]))
+
+
+def held_out(system: str = "pendulum") -> tuple[np.ndarray, np.ndarray]:
+    """Initial states (2, *state) and times (2, T) of the validation trajectories."""
+    data = small_task(system).val
+    return data.y[:, 0], data.times
+
+
+def all_weights(learner: Learner, seed: int = 0) -> np.ndarray:
+    """Every weight that `predict` uses, in one row; its order is the backend's own."""
+    return np.concatenate([value.ravel() for _, value in sorted(learner.engine.weights(seed).items())])

@@ -1,0 +1,128 @@
+"""The documents tell the truth: every command in them runs, every link leads somewhere, their examples work."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+# Appended to every `run`: the same command with little data, little training and one seed.
+SMALL = ["task.n_train=4", "task.n_val=2", "task.n_test=2", "task.horizon=2"]
+QUICK = ["budget.flop=2e8", "seed=0", "training.batch=8"]
+
+
+def blocks(language: str) -> list[tuple[str, str]]:
+    """(document, text) of each fenced block in a language, indentation taken off."""
+    found = []
+    for path in DOCUMENTS:
+        for indent, text in re.findall(rf"^( *)```{language}\n(.*?)^ *```", path.read_text(), re.M | re.S):
+            found.append((path.name, re.sub(f"^{indent}", "", text, flags=re.M)))
+    return found
+
+
+def commands() -> list[str]:
+    """Every `python -m experiments …` in the documents, without comments; once each."""
+    lines = [line.partition(" #")[0].strip() for _, text in blocks("sh") for line in text.splitlines()]
+    return list(dict.fromkeys(line for line in lines if line.startswith("python -m experiments")))
+
+
+def small(command: str, runs: Path, data: Path) -> list[str]:
+    words = [word.replace("=FILE", f"={data}") for word in shlex.split(command)[3:]]
+    if words[0] == "run":
+        real = any(word in ("trajectories", "experiment=lynx_hare") for word in words)
+        words += [*([] if real else SMALL), *QUICK, f"runs={runs}"]
+        if not any(word.startswith("tracking=") for word in words):
+            words.append("tracking=none")
+    elif words[0] == "report":
+        words += ["--runs", str(runs)]
+    return [sys.executable, "-m", "experiments", *words]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A runs folder with a finished flocking run in it (for `report`), and a data file."""
+    folder = tmp_path_factory.mktemp("docs")
+    data = folder / "data.csv"
+    data.write_text("time,x,v\n" + "".join(f"{i / 10},{i % 7 / 7},{i % 5 / 5}\n" for i in range(40)))
+    first = small("python -m experiments run flocking model=mlp", folder / "runs", data)
+    subprocess.run(first, check=True, capture_output=True, timeout=110)
+    return folder / "runs", data
+
+
+# A command takes a few seconds, most of it imports and compilation; the fewest that touch every verb run always.
+ALWAYS = ("list", "check", "report")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [c if c.split()[3] in ALWAYS else pytest.param(c, marks=pytest.mark.slow) for c in commands()],
+)
+def test_every_command_runs(command: str, place: tuple[Path, Path]) -> None:
+    done = subprocess.run(small(command, *place), capture_output=True, text=True, timeout=110)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip()
+
+
+@pytest.mark.parametrize("command", [c for c in commands() if c.split()[3] == "run"])
+def test_every_run_command_is_understood(command: str, place: tuple[Path, Path]) -> None:
+    from experiments.config import load
+
+    words = small(command, *place)[4:]
+    names = [word for word in words if "=" not in word]
+    load(names[0] if names else None, [word for word in words if "=" in word])
+
+
+def test_make_targets_exist() -> None:
+    targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.M))
+    named = {name for path in DOCUMENTS for name in re.findall(r"`?\bmake (\w+)", path.read_text())}
+    assert {name for name in named if name in ("run", "test", "lint", "bench")} <= targets
+    assert {"run", "test"} <= named
+
+
+def test_links_lead_somewhere() -> None:
+    for path in DOCUMENTS:
+        for target in re.findall(r"\]\(([^)#]+)\)", path.read_text()):
+            assert target.startswith("http") or (path.parent / target).exists(), f"{path.name} links to {target}"
+
+
+@pytest.mark.parametrize("text", [text for name, text in blocks("python") if name == "CONTRIBUTING.md"])
+def test_examples_of_contributing_are_valid(text: str, tmp_path: Path) -> None:
+    """The worked examples import, and make a system or a model with its defaults."""
+    path = tmp_path / "example.py"
+    path.write_text(text)
+    spec = importlib.util.spec_from_file_location("contributing_example", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
+    try:
+        spec.loader.exec_module(module)
+        made = [thing() for thing in vars(module).values() if getattr(thing, "__module__", "") == spec.name]
+    finally:
+        del sys.modules[spec.name]
+    assert made
+
+
+def test_a_wheel_holds_what_runs_need(tmp_path: Path) -> None:
+    """Configuration, catalogue and example data come along when the project is installed."""
+    tree = tmp_path / "tree"
+    shutil.copytree(ROOT, tree, ignore=shutil.ignore_patterns(".venv", ".git", "runs", "__pycache__"))
+    code = "import sys, hatchling.build as b; print(b.build_wheel(sys.argv[1]))"
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], cwd=tree, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    import zipfile
+
+    names = zipfile.ZipFile(tmp_path / done.stdout.split()[-1]).namelist()
+    for wanted in (
+        "configs/config.yaml",
+        "hardware/catalogue/generic_server_cpu.yaml",
+        "experiments/data/lynx_hare.csv",
+    ):
+        assert wanted in names
