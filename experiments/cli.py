@@ -31,6 +31,8 @@ EPILOG = """examples:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit code is 0, 2 for a user's mistake, 130 or 143 after Ctrl-C or SIGTERM."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments[:1] == ["run"]:  # argparse would refuse the settings after a flag: run TASK --force seed=0
+        arguments[1:] = sorted(arguments[1:], key=lambda word: not word.startswith("-"))
     try:
         options = _parser().parse_args(arguments)
         return globals()[f"_{options.verb}"](options)

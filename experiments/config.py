@@ -96,8 +96,12 @@ def settings(tree: dict[str, Any]) -> Settings:
     for target in targets or []:
         if isinstance(target, bool) or not isinstance(target, int | float) or not 0 < target < math.inf:
             raise UserError(f"targets must be errors above 0, but there is {target!r}")
-    if tree["task"]["name"] == REAL_DATA:
-        data_file(tree["task"])  # only to find mistakes before anything is loaded
+    task = tree["task"]
+    if task["name"] == REAL_DATA:  # only to find mistakes before anything is loaded
+        data_file(task)
+    else:
+        protocol_from(task)
+        system_from(task["name"], task["system"])
     return Settings(
         tree=tree | {"references": list(dict.fromkeys(tree["references"])), "targets": targets},
         seeds=tuple(seeds),
@@ -172,7 +176,7 @@ def _checked(word: str) -> str:
     """A word as Hydra reads it, after refusing what Hydra would take but no run can mean."""
     # `seed=0,1,2` is one command with three seeds, where Hydra would read a sweep; and a path may hold any sign.
     text = re.sub(rf"^({LISTS})=(?!null$)([^\[\](){{}}]+)$", r"\1=[\2]", word)
-    text = re.sub(rf"^({PATHS})=([^'\"].*)$", lambda m: f"{m[1]}='" + m[2].replace("'", r"\'") + "'", text)
+    text = re.sub(rf"^({PATHS})=(?!null$)([^'\"].*)$", lambda m: f"{m[1]}='" + m[2].replace("'", r"\'") + "'", text)
     text = re.sub(r"=(\d+)e\+?(\d{1,2})$", lambda m: f"={int(m[1]) * 10 ** int(m[2])}", text)  # 1e5 is a whole number
     try:
         override = OverridesParser.create().parse_override(text)
@@ -218,7 +222,9 @@ def _explain(error: Exception, words: list[str]) -> str:
     cause = f"{error}\n{error.__cause__ or error.__context__ or ''}"
     full = re.search(r"full_key: (\S+)", cause)
     if preset := re.search(r"In 'experiment/(\w+)': ConfigKeyError", cause):
-        return f"experiment={preset[1]} sets {full[1] if full else 'a key'}, which this task lacks: leave the task out"
+        own = "override /task" in (CONFIGS / "experiment" / f"{preset[1]}.yaml").read_text()
+        hint = "; it brings its own task: leave yours out" if own else ""
+        return f"experiment={preset[1]} sets {full[1] if full else 'a key'}, which the task named does not have{hint}"
     if full:
         given = next((word.partition("=")[2] for word in words if word.startswith(f"{full[1]}=")), "that")
         kind = re.search(r"could not be converted to (\w+)", cause)

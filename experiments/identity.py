@@ -59,16 +59,14 @@ def versions() -> dict[str, str]:
 def run_config(tree: dict[str, Any], model: dict[str, Any], learning: str, device: str, seed: int) -> dict[str, Any]:
     """The part of the resolved configuration that this run depends on; what does not matter to it is left out.
 
-    A reference that is not trained is thus the same run whatever the budget, and is found again.
+    A fit with an end of its own is thus the same run whatever the budget, and is found again.
     """
     config = {"task": tree["task"], "model": model, "backend": tree["backend"], "dtype": tree["dtype"]}
     config |= {"device": device, "seed": seed}
     if learning == "gradient":
         config |= {"training": tree["training"], "budget": tree["budget"]}
     elif learning == "gauss_newton":
-        config |= {"training": {"window": tree["training"]["window"]}, "budget": tree["budget"]}
-    elif learning == "least_squares":
-        config |= {"budget": {"flop": tree["budget"]["flop"]}}
+        config |= {"training": {"window": tree["training"]["window"]}}
     return config
 
 

@@ -186,9 +186,8 @@ def _check_size(name: str, system: System, protocol: Protocol, count: int) -> No
     needed, memory = 4 * 8 * count * points * math.prod(system.state_shape), host_info()["memory_bytes"]
     if memory and needed > memory:
         raise UserError(
-            f"task {name}: {count} trajectories of {points} points need about {needed / 1e9:.3g} GB of memory, but this "
-            f"machine has {memory / 1e9:.3g} GB: ask for fewer (task.n_train), shorter (task.horizon) or coarser "
-            "(task.spacing) ones"
+            f"task {name}: {count} trajectories of {points} points need about {needed / 1e9:.3g} GB of memory, but there "
+            f"are {memory / 1e9:.3g} GB: ask for fewer (task.n_train), shorter (task.horizon) or coarser (task.spacing) ones"
         )
 
 

@@ -108,58 +108,58 @@ class Learner:
     def fit(self, budget: Budget, meter: Meter) -> Iterator[Progress]:
         """Train until the budget is used, yielding after each chunk; the caller may evaluate between them.
 
-        Raises BudgetError when the budget does not pay for one step (or one closed-form fit).
+        Only training by gradient goes on for as long as the budget pays; the other fits have an end of their own, and
+        cost what they cost. Raises BudgetError when the budget does not pay for one step.
         """
         yield from getattr(self, f"_fit_{self.model.learning}")(budget, meter)
 
     def _fit_none(self, budget: Budget, meter: Meter) -> Iterator[Progress]:
+        yield replace(self._untrained(), fraction=1)
+
+    def _untrained(self) -> Progress:
+        """The model as drawn, at no cost: where every curve starts."""
         n = len(self.seeds)
-        yield Progress(flop=[0] * n, executed=[0] * n, loss=[math.nan] * n, energy_j=0.0, checkpoint=True, fraction=1)
+        return Progress(flop=[0] * n, executed=[0] * n, loss=[math.nan] * n, energy_j=0.0, checkpoint=True)
 
     def _fit_least_squares(self, budget: Budget, meter: Meter) -> Iterator[Progress]:
         starts = self.points.starts
         with meter.phase("train"):
             cost = self.engine.least_squares(starts)
         state = self._reading(meter, Progress(step=1, samples=len(starts)), [cost] * len(self.seeds))
-        if budget.flop is not None and state.flop[0] > budget.flop:
-            raise BudgetError(
-                f"budget.flop={budget.flop:g} does not pay for this closed-form fit; give at least {_enough(cost.flop)}"
-            )
         yield replace(state, loss=[math.nan] * len(self.seeds), checkpoint=True, fraction=1)
 
     def _fit_gauss_newton(self, budget: Budget, meter: Meter) -> Iterator[Progress]:
-        """Each seed has its own first guess and windows; they are fitted one after another."""
-        rows = self._fit_rows()
-        total = [Cost()] * len(self.seeds)
-        used = 0.0
-        loss = [math.nan] * len(self.seeds)
+        """One iteration of every seed in turn; each has a first guess and windows of its own."""
+        rows, most = self._fit_rows(), getattr(self.model, "max_iterations", 50)
+        fits = {}
         for index, batches in enumerate(self._batches):
-            starts = batches.draw(rows)
-            theta = np.concatenate([v[k].ravel() for _, v in sorted(self._drawn[index].items()) for k in sorted(v)])
-            limit = budget.flop if budget.flop is not None else math.inf
+            drawn = self._drawn[index]
+            theta = np.concatenate(
+                [drawn[part][name].ravel() for part in sorted(drawn) for name in sorted(drawn[part])]
+            )
+            fits[index] = levenberg_marquardt(self.engine, theta, batches.draw(rows), most)
+        total, loss = [Cost()] * len(self.seeds), [math.nan] * len(self.seeds)
+        yield self._untrained()
+        for iteration in range(1, most + 1):
             with meter.phase("train"):
-                for step in levenberg_marquardt(self.engine, theta, starts, getattr(self.model, "max_iterations", 50)):
-                    if total[index].flop + step.cost.flop > limit and math.isfinite(loss[index]):
-                        break
-                    total[index] = total[index] + step.cost
-                    loss[index] = step.loss
+                for index, fit in list(fits.items()):
+                    step = next(fit, None)
+                    if step is None:
+                        del fits[index]
+                        continue
+                    total[index], loss[index] = total[index] + step.cost, step.loss
                     self.engine.set_parameters(index, step.theta)
-                    used = max(used, total[index].flop / limit)
-                    if meter.reading("train").seconds > (budget.second or math.inf) * len(self.seeds):
-                        break
-            if total[index].flop > limit:
-                raise BudgetError(
-                    f"budget.flop={limit:g} does not pay for one iteration; give at least {_enough(total[index].flop)}"
-                )
-        state = self._reading(meter, Progress(step=1, samples=rows), total)
-        yield replace(state, loss=loss, checkpoint=True, fraction=min(1.0, used))
+            if not fits:
+                return
+            state = self._reading(meter, Progress(step=iteration, samples=rows), total)
+            yield replace(state, loss=list(loss), checkpoint=True, fraction=iteration / most)
 
     def _fit_gradient(self, budget: Budget, meter: Meter) -> Iterator[Progress]:
         n_seeds, batch = len(self.seeds), self.recipe.batch
         state = Progress(flop=[0] * n_seeds, executed=[0] * n_seeds)
         if budget.joule is not None and meter.energy_method == "none":
             raise BudgetError(f"budget.joule cannot be kept: {meter.energy_reason}")
-        yield replace(state, loss=[math.nan] * n_seeds, checkpoint=True)  # the untrained model: where the curve starts
+        yield self._untrained()
         next_checkpoint, steps_now, loss = 1, 1, np.zeros((n_seeds, 0))
         while True:
             n = min(CHUNK_STEPS, steps_now, next_checkpoint - state.step, self._affordable(budget, state, batch))

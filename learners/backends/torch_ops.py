@@ -52,8 +52,9 @@ class TorchOperations:
                     linear.bias.copy_(torch.as_tensor(bias))
                 layers += [linear, ACTIVATION[spec.activation]()]
             return torch.nn.Sequential(*layers[:-1])
+        # torch.tensor copies: as_tensor would let the weights, their average and the best share the drawn array.
         tensors = {
-            k: torch.nn.Parameter(torch.as_tensor(v, dtype=self.dtype, device=self.device)) for k, v in drawn.items()
+            k: torch.nn.Parameter(torch.tensor(v, dtype=self.dtype, device=self.device)) for k, v in drawn.items()
         }
         return torch.nn.ParameterDict(tensors)
 

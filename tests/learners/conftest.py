@@ -24,14 +24,18 @@ RECIPE = Recipe(batch=16, warmup_steps=5)
 
 
 @pytest.fixture(scope="module", autouse=True)
-def quick_compilation() -> Iterator[None]:
-    """These programs run for milliseconds and compile for seconds: XLA's optimisation passes do not pay here."""
+def quick_frameworks() -> Iterator[None]:
+    """Both frameworks set for programs that run for milliseconds."""
     import jax
+    import torch
 
     import learners.backends.jax_engine  # noqa: F401 (switches JAX to 64 bits, which tests of operations need as well)
 
-    jax.config.update("jax_disable_most_optimizations", True)
+    jax.config.update("jax_disable_most_optimizations", True)  # XLA's passes take seconds
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # threads that wait for each other on busy cores make a step take 100 ms
     yield
+    torch.set_num_threads(threads)
     jax.config.update("jax_disable_most_optimizations", False)
 
 

@@ -51,7 +51,7 @@ def assert_same_predictions(jax: Learner, torch: Learner, system: str) -> tuple[
 
 
 def network(name: str, **options: Any) -> Model:
-    return models.load(name)(width=WIDTH, **options)
+    return models.load(name)(width=WIDTH, depth=1, **options)
 
 
 FIXED = [(method, steps) for method in ("euler", "midpoint", "heun", "rk4") for steps in (1, 3)]
