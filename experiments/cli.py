@@ -9,12 +9,9 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from experiments.errors import UserError, nearest
-
-if TYPE_CHECKING:
-    from experiments.record import Record
 
 VERBS = ("run", "list", "report", "check", "completion")
 FLAGS = ("--force", "--json", "--quiet", "--config", "--runs", "--out", "--format", "--target")
@@ -115,30 +112,31 @@ def _run(options: argparse.Namespace) -> int:
         print(yaml.safe_dump(settings.tree, sort_keys=False), end="")
         return 0
 
-    from experiments.main_job import as_json, draw, main_job
+    from experiments.main_job import as_json, main_job
     from experiments.run import Interrupted
 
     def stop(number: int, frame: Any) -> None:
-        signal.signal(number, signal.SIG_DFL)  # a second one ends the process at once
+        for other in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(other, signal.SIG_IGN)  # what has been measured is being saved now
         raise Interrupted(number)
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
-    records: list[Record] = []
+    outcome = None
     try:
-        records, store = main_job(settings, report, options.force)
-        files = draw(records, store, settings.runs / "comparison" / settings.task_name)
+        outcome = main_job(settings, report, options.force)
         if options.json:
-            print(as_json(records, store, files))
+            print(as_json(outcome))
             return 0
-        _print_table(records, settings.tree["targets"])
-        figure = f"figure: {files[0]} (and {files[1].suffix[1:]}); " if files else ""
-        report.say(f"{figure}records: {store.root}")
+        _print_table(outcome.records, settings.tree["targets"])
+        figure = f"figure: {outcome.files[0]} (and svg); " if outcome.files else ""
+        report.say(f"{figure}records: {outcome.store.root}")
         return 0
     except Interrupted as stopped:
-        number = stopped.kept or len(records)
-        kept = f"kept {number} records in {settings.runs}" if number else "nothing had been measured yet"
-        print(f"stopped by signal {stopped.signal_number}; {kept}; the same command continues", file=sys.stderr)
+        number = len(outcome.records) if outcome else stopped.kept
+        records_kept = f"{number} record" + "s" * (number > 1)
+        kept = f"kept {records_kept} in {settings.runs}" if number else "nothing had been measured yet"
+        print(f"stopped by signal {stopped.signal_number}; {kept}; the same command runs the rest", file=sys.stderr)
         return 128 + stopped.signal_number
 
 

@@ -27,10 +27,15 @@ class Evaluation:
     example_predicted: list[np.ndarray] = field(default_factory=list)
 
 
+def validation_predictions(learner: Learner, task: Task) -> tuple[Segments, np.ndarray]:
+    """The validation segments, and their predictions (seeds, S, P, *state)."""
+    true = thin(task.segments["val"])
+    return true, learner.predict(true.y[:, 0], true.times)[0]
+
+
 def validation_errors(learner: Learner, task: Task, primary: Metric) -> list[float]:
     """The primary error of each seed on the validation segments."""
-    true = thin(task.segments["val"])
-    predicted, _ = learner.predict(true.y[:, 0], true.times)
+    true, predicted = validation_predictions(learner, task)
     return [primary(task, true, states) for states in predicted]
 
 

@@ -6,6 +6,7 @@ import ast
 import functools
 import hashlib
 import importlib.metadata
+import inspect
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +14,33 @@ from experiments.record import SCHEMA, identity_of
 
 ROOT = Path(__file__).parent.parent
 # What decides a run's numbers; the command line, tables and tracking do not.
+# Of systems and models only the one in use counts, wherever it is: adding one changes no other's identity.
 CODE = (
-    "physics_models/*.py", "learners/**/*.py", "hardware/*.py", "experiments/metrics/*.py", "experiments/task.py",
-    "experiments/evaluate.py", "experiments/run.py", "experiments/trajectories.py", "experiments/read_*.py",
+    "physics_models/base.py", "physics_models/simulate.py", "physics_models/cache.py", "physics_models/order_*.py",
+    "learners/*.py", "learners/backends/*.py", "hardware/*.py", "hardware/catalogue/*.yaml",
+    "experiments/metrics/*.py", "experiments/task.py", "experiments/evaluate.py", "experiments/run.py",
+    "experiments/trajectories.py", "experiments/read_*.py", "experiments/data/*.py", "experiments/first_guess.py",
 )  # fmt: skip
 LIBRARIES = ("jax", "jaxlib", "diffrax", "equinox", "optax", "torch", "torchdiffeq", "numpy", "scipy")
 
 
 @functools.cache
-def code_hash() -> str:
-    """Hash of the syntax of the code that matters: comments, docstrings and layout do not change it."""
+def code_hash(used: tuple[type, ...] = ()) -> str:
+    """Hash of the syntax of the code that matters and of the files that define the classes `used`.
+
+    Comments, docstrings and layout do not change it.
+    """
     digest = hashlib.sha256()
     for path in sorted({path for pattern in CODE for path in ROOT.glob(pattern)}):
         digest.update(path.relative_to(ROOT).as_posix().encode())
-        digest.update(_syntax(path.read_text(encoding="utf-8")).encode())
+        text = path.read_text(encoding="utf-8")
+        digest.update((_syntax(text) if path.suffix == ".py" else text).encode())
+    for cls in used:
+        try:
+            source = inspect.getsource(inspect.getmodule(cls) or cls)
+        except (OSError, TypeError):  # a class made in a session, or none at all (NoneType: no system)
+            source = ""
+        digest.update(f"{cls.__qualname__}\n{_syntax(source)}".encode())
     return digest.hexdigest()[:16]
 
 
@@ -70,6 +84,17 @@ def run_config(tree: dict[str, Any], model: dict[str, Any], learning: str, devic
     return config
 
 
-def identity(config: dict[str, Any], facts: dict[str, Any]) -> str:
-    """`facts["content"]` is the hash of the user's data, where there are some."""
-    return identity_of({"config": config, "data": facts.get("content"), "code": code_hash(), "schema": SCHEMA})
+def identity(config: dict[str, Any], content: str | None, device_name: str, used: tuple[type, ...]) -> str:
+    """The identity of a run. `content`: hash of the user's data where there are some (then their path does not matter);
+    `used`: the classes of its model and system."""
+    task = {key: value for key, value in config["task"].items() if content is None or key != "path"}
+    return identity_of(
+        {
+            "config": config | {"task": task},
+            "data": content,
+            "code": code_hash(used),
+            "versions": versions(),
+            "device": device_name,
+            "schema": SCHEMA,
+        }
+    )

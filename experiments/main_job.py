@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,9 @@ from experiments.record import Record
 from experiments.run import Interrupted, Job, run
 from experiments.store import Store, StoreError
 from experiments.task import Task, from_file, simulated
-from experiments.tracking import resolve_mode, start
+from experiments.tracking import ModeError, Tracker, resolve_mode, start
 from experiments.trajectories import DataError
-from hardware.devices import resolve
+from hardware.devices import Device, DeviceError, resolve
 from learners.discovery import models
 from physics_models.cache import default_cache_dir
 from physics_models.discovery import systems
@@ -28,51 +29,72 @@ from physics_models.discovery import systems
 log = logging.getLogger("experiments")
 
 
-def main_job(settings: Settings, report: Reporter, force: bool = False) -> tuple[list[Record], Store]:
-    """Records of the model and of every reference, those already finished taken from the store."""
+@dataclass(frozen=True)
+class Outcome:
+    """What the main job leaves: every row's records, where they lie, and the figure's files."""
+
+    records: list[Record]
+    store: Store
+    files: list[Path]
+
+
+def main_job(settings: Settings, report: Reporter, force: bool = False) -> Outcome:
+    """Run the model and every reference, those already finished taken from the store; draw them together."""
     tree = settings.tree
     store = Store(settings.runs)
-    try:
-        store.prepare()
-    except StoreError as error:
-        raise UserError(str(error)) from None
-    try:
-        device = resolve(tree["device"], tree["backend"])
-        mode = resolve_mode(tree["tracking"]["mode"])
-    except ValueError as error:  # DeviceError is one
-        raise UserError(str(error)) from None
-    before = time.perf_counter()
-    task = load_task(settings, report)
-    main = Job(
-        task,
-        settings.model,
-        tree["model"],
-        settings.budget,
-        settings.recipe,
-        device,
-        tree,
-        time.perf_counter() - before,
-    )
-    if tree["backend"] == "jax":
-        from learners.backends.jax_engine import use_compilation_cache
-
-        use_compilation_cache(default_cache_dir().parent / "jax")
-    jobs = [*_references(main, settings), main]
-    _check(jobs)
-    tracker = start(mode, store.root / "tracking", tree["tracking"]["project"])
     records: list[Record] = []
     try:
-        for job in jobs:
-            records += run(job, settings.seeds, store, tracker, report, force)
-        _track_comparison(tracker, settings, records, store)
-    except StoreError as error:
+        store.prepare()
+        device = resolve(tree["device"], tree["backend"])
+        tracker = start(resolve_mode(tree["tracking"]["mode"]), store.root / "tracking", tree["tracking"]["project"])
+        tracker.warm()
+        try:
+            jobs = _jobs(settings, device, report)
+            for job in jobs:
+                records += _guarded(job, settings, store, tracker, report, force)
+            files = draw(records, store, store.root / "comparison" / f"{settings.task_name}-{settings.model_name}")
+            _track_comparison(tracker, settings, records, files)
+        finally:
+            tracker.close()
+    except (StoreError, DeviceError, ModeError) as error:
         raise UserError(str(error)) from None
     except Interrupted as stop:
         stop.kept += len(records)
         raise
-    finally:
-        tracker.close()
-    return records, store
+    return Outcome(records, store, files)
+
+
+def _guarded(
+    job: Job, settings: Settings, store: Store, tracker: Tracker, report: Reporter, force: bool
+) -> list[Record]:
+    """The job's records. A bug in a reference shows its traceback, but does not cost the user the model's own run."""
+    try:
+        return run(job, settings.seeds, store, tracker, report, force)
+    except (UserError, StoreError):
+        raise
+    except Exception:
+        if job.required:
+            raise
+        log.exception("the reference %s failed and is left out; the run goes on", job.name)
+        return []
+
+
+def _jobs(settings: Settings, device: Device, report: Reporter) -> list[Job]:
+    """The references, then the model itself, on the task's data."""
+    tree = settings.tree
+    before = time.perf_counter()
+    task = load_task(settings, report)
+    seconds = time.perf_counter() - before
+    if tree["backend"] == "jax":
+        from learners.backends.jax_engine import use_compilation_cache
+
+        use_compilation_cache(default_cache_dir().parent / "jax")
+    main = Job(task, settings.model, tree["model"], settings.budget, settings.recipe, device, tree, seconds)
+    jobs = [*_references(main, settings), main]
+    _check(jobs)
+    if main.model.learning in ("least_squares", "gauss_newton"):
+        report.say(f"{main.name} has an end of its own: the budget does not stop it")
+    return jobs
 
 
 def load_task(settings: Settings, report: Reporter) -> Task:
@@ -81,7 +103,7 @@ def load_task(settings: Settings, report: Reporter) -> Task:
     if settings.task_name == REAL_DATA:
         options = data_file(task)
         report.say(f"reading {options.path}")
-        return from_file(options, systems.load(options.equations)() if options.equations else None)
+        return from_file(options, systems.load(options.equations)() if options.equations else None, report.say)
     return simulated(
         settings.task_name, system_from(settings.task_name, task["system"]), protocol_from(task), None, report.say
     )
@@ -116,20 +138,19 @@ def _check(jobs: Sequence[Job]) -> None:
             raise UserError(f"model.{error}") from None
 
 
-def _track_comparison(tracker: Any, settings: Settings, records: Sequence[Record], store: Store) -> None:
+def _track_comparison(tracker: Tracker, settings: Settings, records: Sequence[Record], files: Sequence[Path]) -> None:
     """The final table and figure, as a tracked run of their own."""
+    if tracker.off:
+        return
     from reports.rows import compare
     from reports.tables import render
 
     tracked = tracker.run(
         name=f"{settings.task_name}-comparison", group=settings.task_name, job_type="comparison", config=settings.tree
     )
-    lines = render(compare(records, settings.tree["targets"]), "csv").splitlines()
-    import csv
-
-    header, *rows = csv.reader(lines)
+    header, *rows = csv.reader(render(compare(records, settings.tree["targets"]), "csv").splitlines())
     tracked.table("comparison", header, rows)
-    for path in draw(records, store, settings.runs / "comparison" / settings.task_name):
+    for path in files:
         if path.suffix == ".png":
             tracked.image("figure", path)
     tracked.finish()
@@ -147,11 +168,14 @@ def draw(records: Sequence[Record], store: Store, stem: Path) -> list[Path]:
         return []
 
 
-def as_json(records: Sequence[Record], store: Store, files: Sequence[Path]) -> str:
+def as_json(outcome: Outcome) -> str:
     """The result for scripts: every record, where it lies, and the figures."""
+    folder = outcome.store.folder
     body = {
         "primary_metric": PRIMARY,
-        "records": [json.loads(r.to_json()) | {"path": str(store.folder(r.identity) / "record.json")} for r in records],
-        "files": [str(path) for path in files],
+        "records": [
+            json.loads(r.to_json()) | {"path": str(folder(r.identity) / "record.json")} for r in outcome.records
+        ],
+        "files": [str(path) for path in outcome.files],
     }
     return json.dumps(body, indent=1)

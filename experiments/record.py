@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import math
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
 
 SCHEMA = 1
 
@@ -41,7 +43,7 @@ class Costs:
 
     `train_flop`: operations the model's training required. `train_flop_executed`: those the device executed on its
     behalf, lanes of a shared program included. `flop_method`: counter used. `uncounted`: operations without a rule
-    (the counts are then lower bounds). `energy_j`, `seconds`: by phase; where seeds ran together in one program
+    (the counts are then lower bounds). `energy_j`, `seconds`: by phase (`data` in full in every record that used it); where seeds ran together in one program
     this is an equal share of what was measured (`shared_by` seeds).
     """
 
@@ -91,7 +93,7 @@ class Record:
         """Read a record back; raises ValueError when it is not one, or of another schema."""
         try:
             raw = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"not JSON: {error}") from None
         if not isinstance(raw, dict) or "schema" not in raw:
             raise ValueError("not a record: it has no schema number")
@@ -103,9 +105,31 @@ class Record:
         try:
             raw["costs"] = Costs(**{**raw["costs"], "uncounted": tuple(raw["costs"]["uncounted"])})
             raw["curve"] = tuple(Point(**point) for point in raw["curve"])
-            return cls(**raw)
+            record = cls(**raw)
         except (TypeError, KeyError) as error:
             raise ValueError(f"a field is missing or unknown: {error}") from None
+        for part in (record, record.costs, *record.curve):
+            for name, kind in _types(type(part)).items():
+                if not _fits(getattr(part, name), kind):
+                    raise ValueError(f"its field {name} is of the wrong type")
+        return record
+
+
+_types = functools.cache(get_type_hints)
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    """Whether a value is of the annotated type; JSON does not tell 1.0 from 1, but it does tell true."""
+    inner = get_args(kind)
+    if get_origin(kind) is UnionType:
+        return any(_fits(value, one) for one in inner)
+    if get_origin(kind) is dict:
+        return isinstance(value, dict) and all(_fits(item, inner[1]) for item in value.values())
+    if get_origin(kind) is tuple:
+        return isinstance(value, tuple) and all(_fits(item, inner[0]) for item in value)
+    if kind in (int, float):
+        return isinstance(value, int if kind is int else int | float) and not isinstance(value, bool)
+    return kind is Any or isinstance(value, kind)
 
 
 def identity_of(config: dict[str, Any]) -> str:

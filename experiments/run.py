@@ -6,6 +6,7 @@ import datetime
 import io
 import logging
 import math
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -15,7 +16,14 @@ import numpy as np
 
 from experiments import record as status
 from experiments.errors import UserError
-from experiments.evaluate import PRIMARY, Evaluation, longest_segment, test_results, validation_errors
+from experiments.evaluate import (
+    PRIMARY,
+    Evaluation,
+    longest_segment,
+    test_results,
+    validation_errors,
+    validation_predictions,
+)
 from experiments.identity import code_hash, identity, run_config, versions
 from experiments.metrics.base import Metric
 from experiments.metrics.discovery import metrics as metric_registry
@@ -62,7 +70,8 @@ class Job:
         return run_config(self.tree, self.options, self.model.learning, self.device.kind, seed)
 
     def identity(self, seed: int) -> str:
-        return identity(self.config(seed), self.task.facts)
+        used = (type(self.model), type(self.task.system))
+        return identity(self.config(seed), self.task.facts.get("content"), self.device.name, used)
 
 
 @dataclass
@@ -98,8 +107,11 @@ def run(
         if found:
             names = ", ".join(str(seed) for seed in found)
             report.say(f"{job.name}: already finished for seed {names} (--force runs it again)")
-        if missing:
-            for r in _execute(job, missing, store, tracker, report):
+        # Seeds whose steps cost differently cannot share a program without paying for each other, and a budget would
+        # stop them together: they run one after another, each result its own.
+        groups = [missing] if job.model.has_fixed_cost else [[seed] for seed in missing]
+        for group in groups if missing else []:
+            for r in _execute(job, group, store, tracker, report):
                 found[r.seed] = r
     return [found[seed] for seed in seeds]
 
@@ -107,7 +119,8 @@ def run(
 def _execute(job: Job, seeds: list[int], store: Store, tracker: Tracker, report: Reporter) -> list[Record]:
     started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     attempts = [Attempt(seed) for seed in seeds]
-    meter = Meter(energy.best(job.device), peak_of_device=lambda: peak_memory_bytes(job.device, job.tree["backend"]))
+    reader = energy.best(job.device, lambda: time.process_time() - tracker.cpu_seconds())  # tracking is not the run's
+    meter = Meter(reader, peak_of_device=lambda: peak_memory_bytes(job.device, job.tree["backend"]))
 
     def write(learner: Learner | None, last: Progress | None, results: Evaluation | None) -> list[Record]:
         made, failures = [], []
@@ -154,7 +167,8 @@ def _execute(job: Job, seeds: list[int], store: Store, tracker: Tracker, report:
             with meter.phase("evaluate"):
                 results = test_results(learner, job.task, _metrics())
             with meter.phase("infer"):
-                validation_errors(learner, job.task, _metrics()[PRIMARY])
+                validation_predictions(learner, job.task)
+            _judge(attempts, results)
             made = write(learner, last, results)
             for run_, r in zip(tracked, made, strict=True):
                 run_.summary({**r.metrics, "status": r.status, "train_flop": r.costs.train_flop})
@@ -176,6 +190,17 @@ def _execute(job: Job, seeds: list[int], store: Store, tracker: Tracker, report:
     finally:
         for run_ in tracked:
             run_.finish(ended)
+
+
+def _judge(attempts: list[Attempt], results: Evaluation) -> None:
+    """A model that cannot be rolled out has diverged, even if its training loss has not."""
+    for attempt, measured in zip(attempts, results.metrics, strict=True):
+        if attempt.status == status.FINISHED and not math.isfinite(attempt.best):
+            attempt.status, attempt.reason = status.DIVERGED, "no checkpoint had a finite validation error"
+        elif attempt.status == status.FINISHED and not math.isfinite(measured[PRIMARY]):
+            attempt.status, attempt.reason = status.DIVERGED, "the rollouts of test data are not finite"
+        if not math.isfinite(attempt.best):
+            measured.clear()  # the weights that were tested are untrained ones
 
 
 def _learner(job: Job, seeds: list[int]) -> Learner:
@@ -273,7 +298,7 @@ def _record(
         train_flop_executed=None if last is None else last.executed[index],
         infer_flop_per_time_unit=None if results is None else results.infer_flop_per_time_unit,
         flop_method=f"counted:{'jaxpr' if job.tree['backend'] == 'jax' else 'torch_dispatch'}",
-        uncounted=() if last is None else tuple(sorted(last.uncounted)),
+        uncounted=() if last is None or learner is None else tuple(sorted(last.uncounted | learner.engine.uncounted)),
         seconds={"data": job.data_seconds, **seconds},
         energy_j=joules,
         energy_method=meter.energy_method,
@@ -297,7 +322,7 @@ def _record(
         costs=costs,
         curve=tuple(attempt.curve),
         facts={"primary_metric": PRIMARY, **job.task.facts, "device_name": job.device.name},
-        code=code_hash(),
+        code=code_hash((type(job.model), type(job.task.system))),
         versions=versions(),
         host=host_info(),
         started=started,

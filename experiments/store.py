@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import json
 import logging
 import os
 import tempfile
@@ -20,18 +21,21 @@ VIEW = """
 SELECT identity, task, model, backend, device, seed, status, reason, parameters, metrics, config,
   costs.train_flop AS train_flop, costs.train_flop_executed AS train_flop_executed,
   costs.infer_flop_per_time_unit AS infer_flop_per_time_unit, costs.uncounted AS uncounted,
-  costs.seconds AS seconds, costs.energy_j AS energy_j, costs.energy_method AS energy_method,
+  costs.flop_method AS flop_method, costs.seconds AS seconds, costs.energy_j AS energy_j,
+  costs.energy_method AS energy_method,
   costs.energy_uncertainty AS energy_uncertainty, costs.peak_memory_bytes AS peak_memory_bytes,
-  costs.shared_by AS shared_by, curve, code, versions, host, started, schema
-FROM read_json(?, columns = {
+  costs.shared_by AS shared_by, curve, metric_units, facts, code, versions, host, started, schema
+FROM read_json(?, format = 'newline_delimited', columns = {
   identity: 'VARCHAR', task: 'VARCHAR', model: 'VARCHAR', backend: 'VARCHAR', device: 'VARCHAR', seed: 'BIGINT',
   status: 'VARCHAR', reason: 'VARCHAR', parameters: 'BIGINT', metrics: 'MAP(VARCHAR, DOUBLE)', config: 'JSON',
-  costs: 'STRUCT(train_flop DOUBLE, train_flop_executed DOUBLE, infer_flop_per_time_unit DOUBLE, uncounted VARCHAR[],
+  costs: 'STRUCT(train_flop DOUBLE, train_flop_executed DOUBLE, infer_flop_per_time_unit DOUBLE,
+    flop_method VARCHAR, uncounted VARCHAR[],
     seconds MAP(VARCHAR, DOUBLE), energy_j MAP(VARCHAR, DOUBLE), energy_method VARCHAR, energy_uncertainty DOUBLE,
     peak_memory_bytes BIGINT, shared_by BIGINT)',
   curve: 'STRUCT(step BIGINT, samples BIGINT, flop DOUBLE, seconds DOUBLE, energy_j DOUBLE, train_loss DOUBLE,
-    error DOUBLE)[]', code: 'VARCHAR', versions: 'MAP(VARCHAR, VARCHAR)', host: 'JSON', started: 'VARCHAR',
-  schema: 'BIGINT'}, maximum_object_size = 67108864)
+    error DOUBLE)[]',
+  metric_units: 'MAP(VARCHAR, VARCHAR)', facts: 'JSON', code: 'VARCHAR', versions: 'MAP(VARCHAR, VARCHAR)',
+  host: 'JSON', started: 'VARCHAR', schema: 'BIGINT'}, maximum_object_size = 67108864)
 """
 
 
@@ -71,6 +75,7 @@ class Store:
 
     def __init__(self, root: str | os.PathLike[str]) -> None:
         self.root = Path(root)
+        self._left_out: set[Path] = set()  # what has been said once is not said again
 
     def prepare(self) -> None:
         """Make the folder and prove that it can be written; raises StoreError."""
@@ -94,7 +99,10 @@ class Store:
         """The record, or None when there is none that can be read (which is logged)."""
         path = self.folder(identity) / "record.json"
         try:
-            return Record.from_json(path.read_text())
+            record = Record.from_json(path.read_text())
+            if record.identity != identity:
+                raise ValueError(f"it is the record of {record.identity}")
+            return record
         except FileNotFoundError:
             return None
         except (ValueError, OSError) as error:
@@ -127,7 +135,9 @@ class Store:
             try:
                 record = Record.from_json(path.read_text())
             except (ValueError, OSError) as error:
-                log.warning("left out %s: %s", path, error)
+                if path not in self._left_out:
+                    log.warning("left out %s: %s", path, error)
+                self._left_out.add(path)
                 continue
             if all(getattr(record, key) == value for key, value in wanted.items()):
                 found.append(record)
@@ -138,12 +148,11 @@ class Store:
         import duckdb
 
         connection = duckdb.connect()
-        pattern = str(self.root / "*" / "record.json")
-        if any(self.root.glob("*/record.json")):
-            connection.execute(f"CREATE TABLE records AS {VIEW}", [pattern])
-        else:
-            with tempfile.NamedTemporaryFile("w", suffix=".json") as empty:
-                connection.execute(f"CREATE TABLE records AS {VIEW}", [empty.name])
+        # By way of one file, and not from the records' own: one that is damaged would make all of them unreadable.
+        with tempfile.NamedTemporaryFile("w", suffix=".json") as lines:
+            lines.writelines(json.dumps(json.loads(record.to_json())) + "\n" for record in self.records())
+            lines.flush()
+            connection.execute(f"CREATE TABLE records AS {VIEW}", [lines.name])
         return connection.sql(sql)
 
     def to_parquet(self, path: Path) -> int:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from experiments.errors import UserError
+from experiments.first_guess import first_guess
 from experiments.trajectories import DataError, Segments, Trajectories, split
 from hardware.devices import host_info
 from learners.backends.base import Points
@@ -94,53 +95,75 @@ class Task:
     val: Trajectories
     test: Trajectories
     unit: float
+    clean_train: Trajectories | None = None
     facts: dict[str, Any] = field(default_factory=dict)
 
     @cached_property
     def info(self) -> TaskInfo:
         """Scales by variable, measured on the training data only."""
-        times, y = self.train.windows(1)
-        step = y[:, 1] - y[:, 0]
-        dt = np.diff(times, axis=1).reshape(-1, *(1,) * (y.ndim - 2))
-        axes = tuple(range(step.ndim - 1))
-        inside = self.train.y[self.train.inside]
-        std = inside.std(axis=axes)
-        if not np.isfinite(std).all():
-            raise UserError("training states overflow: check the parameters or the horizon")
+        return _info(self.train, self.system, self.exact)
 
-        def positive(scale: np.ndarray, what: str) -> np.ndarray:
-            # A variable that never changes has no scale of its own; 1 leaves it as it is.
-            return np.where(scale > 1e-12 * np.max(scale, initial=1e-300), scale, 1.0)
+    @cached_property
+    def scales(self) -> TaskInfo:
+        """The same without observation noise where that is known: what errors are measured in."""
+        return self.info if self.clean_train is None else _info(self.clean_train, self.system, self.exact)
 
-        return TaskInfo(
-            state_shape=self.train.state_shape,
-            variables=self.train.variables,
-            interval=float(np.median(dt)),
-            mean=inside.mean(axis=axes),
-            std=positive(std, "states"),
-            rate_std=positive(np.sqrt(np.mean((step / dt) ** 2, axis=axes)), "rates"),
-            step_std=positive(np.sqrt(np.mean(step**2, axis=axes)), "increments"),
-            system=self.system,
-            exact=self.exact,
-        )
+    @cached_property
+    def horizon(self) -> float:
+        """The time over which the primary error is really measured: one unit, or all that validation and test have."""
+        return min(self.unit, *(_longest(data) for data in (self.val, self.test)))
 
     def points(self, window: int) -> Points:
         """The training data as flat points, with the start of every window of `window` intervals."""
         inside = self.train.inside
         first = np.concatenate([[0], np.cumsum(self.train.lengths)[:-1]])
         rows, starts = self.train.window_starts(window)
-        return Points(self.train.times[inside], self.train.y[inside], first[rows] + starts)
+        # Differences of absolute times are taken here, in double precision: single precision cannot hold, say, seconds
+        # since 1970 to better than a minute.
+        times = self.train.times - self.train.times[:, :1]
+        lengths = np.nan_to_num(np.diff(times, axis=1, append=np.nan))
+        return Points(times[inside], lengths[inside], self.train.y[inside], first[rows] + starts)
 
     @cached_property
     def segments(self) -> dict[str, Segments]:
         """Validation and test data cut into stretches of one time unit, each predicted from its first point."""
-        return {name: _segments(getattr(self, name), self.unit) for name in ("val", "test")}
+        found = {}
+        for name in ("val", "test"):
+            data = getattr(self, name)
+            # Data sampled more coarsely than the unit still has one-interval predictions to be judged by.
+            found[name] = data.segments(max(self.horizon, float(np.nanmin(np.diff(data.times, axis=1)))))
+        return found
 
 
-def _segments(data: Trajectories, unit: float) -> Segments:
-    longest = float(np.nanmax(data.times - data.times[:, :1]))
-    # Data sampled more coarsely than the unit still has one-interval predictions to be judged by.
-    return data.segments(max(min(unit, longest), float(np.nanmin(np.diff(data.times, axis=1)))))
+def _info(train: Trajectories, system: System | None, exact: bool) -> TaskInfo:
+    times, y = train.windows(1)
+    step = y[:, 1] - y[:, 0]
+    dt = np.diff(times, axis=1).reshape(-1, *(1,) * (y.ndim - 2))
+    axes = tuple(range(step.ndim - 1))
+    inside = train.y[train.inside]
+    std = inside.std(axis=axes)
+    if not np.isfinite(std).all():
+        raise UserError("training states overflow: check the parameters or the horizon")
+
+    def positive(scale: np.ndarray) -> np.ndarray:
+        # A variable that never changes has no scale of its own; 1 leaves it as it is.
+        return np.where(scale > 1e-12 * np.max(scale, initial=1e-300), scale, 1.0)
+
+    return TaskInfo(
+        state_shape=train.state_shape,
+        variables=train.variables,
+        interval=float(np.median(dt)),
+        mean=inside.mean(axis=axes),
+        std=positive(std),
+        rate_std=positive(np.sqrt(np.mean((step / dt) ** 2, axis=axes))),
+        step_std=positive(np.sqrt(np.mean(step**2, axis=axes))),
+        system=system,
+        exact=exact,
+    )
+
+
+def _longest(data: Trajectories) -> float:
+    return float(np.nanmax(data.times - data.times[:, :1]))
 
 
 def simulated(
@@ -171,12 +194,13 @@ def simulated(
         parts["train"] = replace(clean, y=clean.y + noise)
     facts = {
         "n_train": protocol.n_train,
-        "horizon": f"{system.time_scale:.3g} time units",
         "time_unit": "the system's time unit",
         "noise": protocol.noise,
         "reference_error": found.refinement_error,
     }
-    return Task(name, system, True, **parts, unit=system.time_scale, facts=facts)
+    task = Task(name, system, True, **parts, unit=system.time_scale, clean_train=clean, facts=facts)
+    facts["horizon"] = f"{task.horizon:.3g} time units"
+    return task
 
 
 def _check_size(name: str, system: System, protocol: Protocol, count: int) -> None:
@@ -186,12 +210,12 @@ def _check_size(name: str, system: System, protocol: Protocol, count: int) -> No
     needed, memory = 4 * 8 * count * points * math.prod(system.state_shape), host_info()["memory_bytes"]
     if memory and needed > memory:
         raise UserError(
-            f"task {name}: {count} trajectories of {points} points need about {needed / 1e9:.3g} GB of memory, but there "
-            f"are {memory / 1e9:.3g} GB: ask for fewer (task.n_train), shorter (task.horizon) or coarser (task.spacing) ones"
+            f"task {name}: {count} trajectories of {points} points need about {needed / 1e9:.3g} GB of memory, more "
+            f"than the {memory / 1e9:.3g} GB here: lower task.n_train or task.horizon, or raise task.spacing"
         )
 
 
-def from_file(options: DataFile, equations: System | None) -> Task:
+def from_file(options: DataFile, equations: System | None, say: Callable[[str], None] = lambda text: None) -> Task:
     """The user's own data: read, checked and split; see docs/data.md."""
     from experiments.read_trajectories import read
 
@@ -202,11 +226,19 @@ def from_file(options: DataFile, equations: System | None) -> Task:
         train, val, test = split(data, by=by, seed=options.data_seed)
     except DataError as error:
         raise UserError(str(error)) from None
-    if equations is not None and equations.state_shape != data.state_shape:
-        raise UserError(
-            f"task.equations needs data with the variables {', '.join(equations.variables)} in this order, but the "
-            f"file has {', '.join(data.variables)}"
-        )
+    if equations is not None:
+        if equations.state_shape != data.state_shape:
+            raise UserError(
+                f"task.equations needs states of shape {equations.state_shape} ({', '.join(equations.variables)}), but "
+                f"the file has {data.state_shape} ({', '.join(data.variables)}); task.variables chooses the columns"
+            )
+        pairs = zip(data.variables, equations.variables, strict=True)
+        say(f"{options.equations}: " + ", ".join(f"{column} is {variable}" for column, variable in pairs))
+        equations = first_guess(equations, train)
     unit = options.unit or 5 * float(np.nanmedian(np.diff(data.times, axis=1)))
-    facts = {"n_train": train.count, "horizon": f"{unit:.3g} of the data's time units", "content": data.content_hash()}
-    return Task("trajectories", equations, False, train, val, test, unit, facts)
+    facts: dict[str, Any] = {"n_train": train.count, "content": data.content_hash()}
+    if equations is not None:
+        facts["first_guess"] = equations.values
+    task = Task("trajectories", equations, False, train, val, test, unit, facts=facts)
+    facts["horizon"] = f"{task.horizon:.3g} of the data's time units"
+    return task

@@ -14,10 +14,12 @@ One tracker at a time in a process: closing it shuts W&B's helper process down.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import logging
 import os
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -33,17 +35,21 @@ log = logging.getLogger(__name__)
 MAX_WAITING = 50_000
 
 
+class ModeError(ValueError):
+    """There is no such mode of tracking."""
+
+
 def resolve_mode(asked: str = "auto", environ: Mapping[str, str] | None = None) -> Mode:
     """The mode to use: what the configuration says or, for "auto", the variable WANDB_MODE, else offline.
 
-    Raises ValueError for a mode that does not exist.
+    Raises ModeError for a mode that does not exist.
     """
     given = asked if asked != "auto" else (os.environ if environ is None else environ).get("WANDB_MODE") or "offline"
     known: dict[str, Mode] = {"run": "online", "dryrun": "offline", "disabled": "none"}  # W&B's own other names
     known |= {"online": "online", "offline": "offline", "none": "none"}
     if given not in known:
         source = "tracking" if asked != "auto" else "the variable WANDB_MODE"
-        raise ValueError(f"{source} must be auto, offline, online or none, but it is {given!r}")
+        raise ModeError(f"{source} must be auto, offline, online or none, but it is {given!r}")
     return known[given]
 
 
@@ -70,6 +76,7 @@ class Tracker:
         self._lock = threading.RLock()  # a signal handler may close while the first run starts
         self._backend: Backend | None = None
         self._thread: threading.Thread | None = None
+        self._cpu_seconds = 0.0
         if mode == "none":
             self._off.set()
 
@@ -87,6 +94,24 @@ class Tracker:
         spec = {"name": name, "group": group, "job_type": job_type, "config": plain(config or {}), "tags": list(tags)}
         self._put(lambda backend: run._opened(backend.open_run(**spec)))
         return run
+
+    @property
+    def off(self) -> bool:
+        """Nothing is tracked, by choice or since something went wrong."""
+        return self._off.is_set()
+
+    def warm(self) -> None:
+        """Start W&B now, so that it is not starting when something is measured."""
+        self._put(lambda backend: None)
+
+    def cpu_seconds(self) -> float:
+        """Processor seconds that the tracking thread has used: they are not the run's."""
+        thread = self._thread
+        if thread is None or thread.ident is None or not thread.is_alive():
+            return self._cpu_seconds
+        with contextlib.suppress(OSError, AttributeError):  # it has just ended, or the system has no such clock
+            self._cpu_seconds = time.clock_gettime(time.pthread_getcpuclockid(thread.ident))
+        return self._cpu_seconds
 
     def close(self, timeout_s: float = 10.0) -> None:
         """Finish what is open, wait for it no longer than `timeout_s`, and say in one line where the log lies."""

@@ -175,12 +175,15 @@ def _rapl_domains(root: Path) -> Any:
             yield folder, int((folder / "max_energy_range_uj").read_text())
 
 
-def best(device: Device) -> EnergyReader:
-    """The best reader for a device. A GPU without counter gives `Unmeasured`: its joules are None, never the CPU's."""
+def best(device: Device, cpu_seconds: Callable[[], float] = time.process_time) -> EnergyReader:
+    """The best reader for a device. A GPU without counter gives `Unmeasured`: its joules are None, never the CPU's.
+
+    `cpu_seconds`: processor seconds to charge where joules are modelled, those of the whole process by default.
+    """
     if device.kind == "cuda":
         reader = Nvml(device.index)
         return reader if reader.read_j() is not None else Unmeasured(reader.reason or "the GPU has no energy counter")
     if device.kind == "cpu":
         rapl = Rapl()
-        return rapl if rapl.reason is None else ModelledCpu()
+        return rapl if rapl.reason is None else ModelledCpu(cpu_seconds=cpu_seconds)
     return Unmeasured("TPUs have no public power counter")

@@ -61,6 +61,7 @@ class Meter:
         self._closed: dict[str, Reading] = {}
         self._open: tuple[str, float, float, float | None] | None = None
         self._fault: str | None = None
+        _forget_peak()
 
     @property
     def energy_method(self) -> str:
@@ -123,11 +124,8 @@ class Meter:
         return {name: self.reading(name) for name in PHASES if name in opened}
 
     def peak_memory_bytes(self) -> PeakMemory:
-        import resource
-
-        unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, Linux kilobytes
-        host = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-        return PeakMemory(host, self._peak_of_device())
+        """The peak since the meter was made; where the system cannot forget the past, since the process began."""
+        return PeakMemory(_peak_resident_bytes(), self._peak_of_device())
 
     def _since(self, start_j: float | None) -> float | None:
         now_j = self._energy.read_j()
@@ -143,3 +141,20 @@ class Meter:
     def _check(name: str) -> None:
         if name not in PHASES:
             raise MeterError(f"phase {name} does not exist; the phases are {', '.join(PHASES)}")
+
+
+def _forget_peak() -> None:
+    """Set the kernel's record of the largest resident set back to the present one, where it allows that (Linux)."""
+    with contextlib.suppress(OSError), open("/proc/self/clear_refs", "w") as file:
+        file.write("5")
+
+
+def _peak_resident_bytes() -> int:
+    with contextlib.suppress(OSError), open("/proc/self/status") as file:
+        for line in file:
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, Linux kilobytes
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -128,8 +128,8 @@ class Operations(Protocol):
         """A NumPy array or number as an array of the run's precision, on its device."""
         ...
 
-    def odeint(self, field: Callable[[Array, Array], Array], y: Array, t0: Array, t1: Array, solver: Solver) -> Array:
-        """y(t1) from y(t0)=y (B, *state) under dy/dt = field(t, y), each sample over its own interval; t0, t1: (B,)."""
+    def odeint(self, field: Callable[[Array, Array], Array], y: Array, t: Array, h: Array, solver: Solver) -> Array:
+        """y(t + h) from y(t) = y (B, *state) under dy/dt = field(t, y); each sample has its own t and h, (B,)."""
         ...
 
 
@@ -144,6 +144,11 @@ class Model(ABC):
     learning: ClassVar[str] = "gradient"
     stochastic: ClassVar[bool] = True
 
+    @property
+    def has_fixed_cost(self) -> bool:
+        """Whether a step costs the same whatever the data and the weights."""
+        return True
+
     def __post_init__(self) -> None:
         check_fields(self)
 
@@ -156,8 +161,12 @@ class Model(ABC):
         return {}
 
     @abstractmethod
-    def advance(self, ops: Operations, info: TaskInfo, parts: Parts, y: Array, t0: Array, t1: Array) -> Array:
-        """States (B, *state) at t1 (B,) from states y (B, *state) at t0 (B,)."""
+    def advance(self, ops: Operations, info: TaskInfo, parts: Parts, y: Array, t: Array, h: Array) -> Array:
+        """States (B, *state) at times t + h from states y (B, *state) at times t; t, h: (B,).
+
+        Times count from the start of each trajectory. The interval h comes apart from t, because the difference of two
+        rounded times is not it.
+        """
 
     def count(self, info: TaskInfo) -> int:
         return sum(spec.count for spec in self.parts(info).values())
@@ -172,13 +181,43 @@ class OdeModel(Model):
     rtol: float = 1e-5
     atol: float = 1e-6
 
+    @property
+    def has_fixed_cost(self) -> bool:
+        return self.solver in FIXED_STEP
+
     @abstractmethod
     def field(self, ops: Operations, info: TaskInfo, parts: Parts, t: Array, y: Array) -> Array:
         """dy/dt of states y (B, *state) at times t (B, 1, ...)."""
 
-    def advance(self, ops: Operations, info: TaskInfo, parts: Parts, y: Array, t0: Array, t1: Array) -> Array:
+    def advance(self, ops: Operations, info: TaskInfo, parts: Parts, y: Array, t: Array, h: Array) -> Array:
         solver = Solver(self.solver, self.steps, self.rtol, self.atol)
-        return ops.odeint(lambda t, y: self.field(ops, info, parts, t, y), y, t0, t1, solver)
+        return ops.odeint(lambda t, y: self.field(ops, info, parts, t, y), y, t, h, solver)
+
+
+@dataclass(frozen=True)
+class RegressionModel(Model):
+    """A model whose one part, "map" with the one tensor "weight", is found by linear least squares in closed form.
+
+    `weight` (F, n) minimises |features @ weight - targets|² + ridge · rows · |weight|².
+    """
+
+    learning: ClassVar[str] = "least_squares"
+    stochastic: ClassVar[bool] = False
+
+    ridge: float = 1e-8
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.ridge < 0:
+            raise ValueError(f"ridge must be 0 or more, but it is {self.ridge}")
+
+    @abstractmethod
+    def features(self, ops: Operations, info: TaskInfo, y: Array) -> Array:
+        """(B, F) from states (B, *state)."""
+
+    @abstractmethod
+    def targets(self, ops: Operations, info: TaskInfo, y0: Array, y1: Array, h: Array) -> Array:
+        """(B, n) from states (B, *state) at both ends of intervals h (B,)."""
 
 
 def network_of(ops: Operations, info: TaskInfo, network: Callable[[Array], Array], y: Array) -> Array:
@@ -189,15 +228,16 @@ def network_of(ops: Operations, info: TaskInfo, network: Callable[[Array], Array
 
 
 POSITIVE = ("width", "depth", "steps", "rtol", "atol")
-KINDS = {"int": (Integral, "a whole number"), "float": (Real, "a number")}  # by a field's annotation
+KINDS = {"int": (Integral, "a whole number"), "float": (Real, "a number"), "bool": (bool, "true or false")}
 
 
 def check_fields(model: Any) -> None:
     """Refuse hyperparameters that cannot be meant."""
     for f in fields(model):
         value = getattr(model, f.name)
-        kind, what = KINDS.get(getattr(f.type, "__name__", f.type), (object, ""))
-        if not isinstance(value, kind) or (what and isinstance(value, bool)):  # Python takes True for the number 1
+        kind, what = KINDS.get(str(getattr(f.type, "__name__", f.type)), (object, ""))
+        # Python takes True for the number 1; here it is a mistake.
+        if not isinstance(value, kind) or (kind in (Integral, Real) and isinstance(value, bool)):
             raise ValueError(f"{f.name} must be {what}, but it is {value!r}")
         if isinstance(value, float) and not math.isfinite(value):
             raise ValueError(f"{f.name} must be a finite number, but it is {value}")

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from hardware.meter import Meter
 
 CPU = Device("cpu", "the processor")
+# Keys of random streams, beyond those of the data, whose second word is the number of a trajectory.
+WEIGHT_STREAM, BATCH_STREAM = 2**32 + 1, 2**32 + 2
 CHUNK_STEPS = 200  # steps between looks at the clock, at most: what a compiled call may do
 CHUNK_SECONDS = 0.5  # and about how long it may take, so that progress and Ctrl-C are prompt
 
@@ -74,10 +76,14 @@ class Learner:
         self, model: Model, info: TaskInfo, recipe: Recipe, points: Points, seeds: Sequence[int], backend: str,
         dtype: str = "float32", device: Device = CPU, predict_batch: int = 128, predict_times: int = 128,
     ) -> None:  # fmt: skip
+        if len(points.starts) == 0:  # batches would be waited for in vain
+            raise ValueError(
+                f"there must be at least one training window of {recipe.window} intervals, but there is none"
+            )
         self.model, self.info, self.recipe, self.points, self.seeds = model, info, recipe, points, tuple(seeds)
         # One stream for a seed's weights and one for its batches, independent of each other and of the data.
-        self._batches = [_Batches(points.starts, np.random.default_rng([seed, 1])) for seed in seeds]
-        self._drawn = [self._draw(np.random.default_rng([seed, 0])) for seed in seeds]
+        self._batches = [_Batches(points.starts, np.random.default_rng([seed, BATCH_STREAM])) for seed in seeds]
+        self._drawn = [self._draw(np.random.default_rng([seed, WEIGHT_STREAM])) for seed in seeds]
         self.engine: Engine = engine_of(backend)(
             model, info, recipe, points, self._drawn, dtype, device, CHUNK_STEPS, predict_batch, predict_times
         )
@@ -152,7 +158,7 @@ class Learner:
             if not fits:
                 return
             state = self._reading(meter, Progress(step=iteration, samples=rows), total)
-            yield replace(state, loss=list(loss), checkpoint=True, fraction=iteration / most)
+            yield replace(state, loss=list(loss), checkpoint=True)
 
     def _fit_gradient(self, budget: Budget, meter: Meter) -> Iterator[Progress]:
         n_seeds, batch = len(self.seeds), self.recipe.batch

@@ -75,11 +75,11 @@ def reach(record: Record, target: float, axis: str, primary: str) -> float | Non
     return math.inf if broken else cost
 
 
-def ladder(low: float, high: float) -> list[float]:
-    """The values 1, 0.3, 0.1, 0.03, … (and 3, 10, …) in [low, high], largest first."""
+def ladder(low: float, high: float, digits: Sequence[float] = (1, 3)) -> list[float]:
+    """The values 1, 0.3, 0.1, 0.03, … (and 3, 10, …) in [low, high], largest first; `digits` of each decade."""
     low = max(low, 1e-16)
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(max(high, low))) + 1)
-    values = [float(f"{digit}e{decade}") for decade in decades for digit in (1, 3)]
+    values = [float(f"{digit}e{decade}") for decade in decades for digit in digits]
     return sorted((value for value in values if low <= value <= high), reverse=True)
 
 
@@ -92,6 +92,9 @@ def choose_targets(starts: Sequence[float], ends: Sequence[float], most: int = 3
     if not ends:
         return []
     values = ladder(min(ends), max(starts))
+    for digits in ((1, 2, 3, 5), (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8)):  # a narrow range needs closer rungs
+        if len(values) < 2:
+            values = ladder(min(ends), max(starts), digits)
     if not values:  # the whole range lies between two rungs: the best error, rounded up
         step = 10.0 ** (math.floor(math.log10(max(min(ends), 1e-16))) - 1)
         return [float(f"{math.ceil(min(ends) / step) * step:.2g}")] if min(ends) > 0 else []

@@ -19,4 +19,4 @@ class OneStepNrmse(Metric):
     view: ClassVar[View] = "one_step"
 
     def __call__(self, task: Task, true: Segments, predicted: np.ndarray) -> float:
-        return nrmse(task, true, predicted, task.info.step_std)
+        return nrmse(task, true, predicted, task.scales.step_std)

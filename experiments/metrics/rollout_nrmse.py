@@ -20,4 +20,4 @@ class RolloutNrmse(Metric):
     """
 
     def __call__(self, task: Task, true: Segments, predicted: np.ndarray) -> float:
-        return nrmse(task, true, predicted, task.info.std)
+        return nrmse(task, true, predicted, task.scales.std)

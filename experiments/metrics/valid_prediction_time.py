@@ -29,7 +29,7 @@ class ValidPredictionTime(Metric):
     def __call__(self, task: Task, true: Segments, predicted: np.ndarray) -> float:
         axes = tuple(range(2, predicted.ndim))
         with np.errstate(over="ignore", invalid="ignore"):
-            error = np.sqrt(np.mean(((predicted - true.y) / task.info.std) ** 2, axis=axes))
+            error = np.sqrt(np.mean(((predicted - true.y) / task.scales.std) ** 2, axis=axes))
         bad = true.mask & ~(error <= self.threshold)  # not finite is beyond any threshold
         rows = np.arange(len(bad))
         # The last time that was still valid: the one before the first bad point.

@@ -54,10 +54,12 @@ class Recipe:
 class Points:
     """Training data as one flat list of points: a window is `window + 1` consecutive ones.
 
-    `times`: (P,), `y`: (P, *state), `starts`: (W,) the first points of all valid windows.
+    `times`: (P,) since the start of each trajectory, `lengths`: (P,) intervals to the next point (anything where there
+    is none), `y`: (P, *state), `starts`: (W,) the first points of all valid windows.
     """
 
     times: np.ndarray
+    lengths: np.ndarray
     y: np.ndarray
     starts: np.ndarray
 
@@ -89,6 +91,7 @@ class Engine(ABC):
         self.seeds = len(weights)
         self.dtype, self.device = dtype, self.framework_device(device)
         self.chunk_steps, self.predict_batch, self.predict_times = chunk_steps, predict_batch, predict_times
+        self.uncounted: frozenset[str] = frozenset()  # operations without a rule, met in counted predictions
         self.build(weights)
 
     @staticmethod
@@ -142,9 +145,11 @@ class Engine(ABC):
 
     @abstractmethod
     def _rollout(
-        self, y0: np.ndarray, times: np.ndarray, intervals: int, count_flop: bool
+        self, y0: np.ndarray, times: np.ndarray, lengths: np.ndarray, intervals: int, count_flop: bool
     ) -> tuple[np.ndarray, list[Cost]]:
-        """States (S, P, intervals + 1, *state) from y0 (P, *state) at times (P, predict_times + 1), and their costs.
+        """States (S, P, intervals + 1, *state) from y0 (P, *state), and their costs.
+
+        `times`, `lengths` (P, predict_times): when each interval begins and how long it is.
 
         Costs may be wrong where `count_flop` is False.
         """
@@ -159,14 +164,18 @@ class Engine(ABC):
         size, longest = self.predict_batch, self.predict_times
         if length - 1 > longest:
             raise ValueError(f"this engine predicts at most {longest} intervals, not {length - 1}")
-        times = _fill_forward(times)
+        times = _fill_forward(times) - times[:, :1]
+        lengths, times = np.diff(times, axis=1), times[:, :-1]
         out = np.empty((self.seeds, batch, length, *self.info.state_shape))
         flop = 0.0
         for low in range(0, batch, size):
             high = min(low + size, batch)
             rows = np.minimum(np.arange(low, low + size), high - 1)  # the last one stands in for those that are missing
-            padded = np.concatenate([times[rows], np.repeat(times[rows, -1:], longest + 1 - length, axis=1)], axis=1)
-            states, costs = self._rollout(y0[rows], padded, length - 1, count_flop)
+            pad = ((0, 0), (0, longest + 1 - length))
+            states, costs = self._rollout(
+                y0[rows], np.pad(times[rows], pad), np.pad(lengths[rows], pad), length - 1, count_flop
+            )
+            self.uncounted |= frozenset().union(*(cost.uncounted for cost in costs))
             out[:, low:high] = states[:, : high - low]
             flop += sum(int(c.flop) for c in costs) / (size * self.seeds) * (high - low)
         return out, flop / batch if count_flop else None

@@ -18,10 +18,12 @@ from hardware.devices import Device
 from hardware.flops_jax import count
 from learners.backends.base import Engine, Trained
 from learners.backends.jax_ops import JaxOperations, stack
-from learners.models.linear import Linear
+from learners.base import RegressionModel
 
 # The precision of every array is stated by `dtype`; without this, float64 runs would silently be float32.
 jax.config.update("jax_enable_x64", True)
+# By default an NVIDIA GPU multiplies float32 matrices in TF32 and a TPU in bfloat16, against `dtype` and torch.
+jax.config.update("jax_default_matmul_precision", "highest")
 
 
 def use_compilation_cache(folder: Path) -> None:
@@ -53,7 +55,7 @@ class JaxEngine(Engine):
                 lambda k: self.recipe.rate(k, jnp.minimum), weight_decay=self.recipe.weight_decay
             )
             self._y = ops.constant(self.points.y)
-            self._t = ops.constant(self.points.times)
+            self._t = (ops.constant(self.points.times), ops.constant(self.points.lengths))
             self._state = (
                 params,
                 jax.vmap(self._optimiser.init, axis_size=self.seeds)(params),
@@ -66,25 +68,25 @@ class JaxEngine(Engine):
 
     # -- the mathematics of one seed ---------------------------------------------------------------------------
 
-    def _advance(self, params: Any, y: jax.Array, t0: jax.Array, t1: jax.Array) -> jax.Array:
+    def _advance(self, params: Any, y: jax.Array, t: jax.Array, h: jax.Array) -> jax.Array:
         parts = eqx.combine(params, self._static)
-        return self.model.advance(self.ops, self.info, parts, y, t0, t1)
+        return self.model.advance(self.ops, self.info, parts, y, t, h)
 
-    def _errors(self, params: Any, y: jax.Array, t: jax.Array, starts: jax.Array) -> jax.Array:
+    def _errors(self, params: Any, y: jax.Array, t: Any, starts: jax.Array) -> jax.Array:
         """(B, window, *state): prediction minus data along each window, in units of the one-interval increments."""
         window = self.recipe.window
         rows = starts[:, None] + jnp.arange(window + 1)
-        times, truth = t[rows], y[rows]
+        times, lengths, truth = t[0][rows], t[1][rows], y[rows]
         state, errors = truth[:, 0], []
         for k in range(window):
-            state = self._advance(params, state, times[:, k], times[:, k + 1])
+            state = self._advance(params, state, times[:, k], lengths[:, k])
             errors.append(state - truth[:, k + 1])
         return jnp.stack(errors, axis=1) / self.ops.constant(self.info.step_std)
 
-    def _loss(self, params: Any, y: jax.Array, t: jax.Array, starts: jax.Array) -> jax.Array:
+    def _loss(self, params: Any, y: jax.Array, t: Any, starts: jax.Array) -> jax.Array:
         return jnp.mean(self._errors(params, y, t, starts) ** 2)
 
-    def _step(self, state: Any, y: jax.Array, t: jax.Array, starts: jax.Array) -> Any:
+    def _step(self, state: Any, y: jax.Array, t: Any, starts: jax.Array) -> Any:
         params, optimiser, average, k = state
         loss, gradient = jax.value_and_grad(self._loss)(params, y, t, starts)
         updates, optimiser = self._optimiser.update(gradient, optimiser, params)
@@ -93,7 +95,7 @@ class JaxEngine(Engine):
         average = jax.tree.map(lambda a, w: a + mix * (w - a), average, params)
         return (params, optimiser, average, k + 1), loss
 
-    def _chunk(self, state: Any, y: jax.Array, t: jax.Array, starts: jax.Array, n: jax.Array) -> Any:
+    def _chunk(self, state: Any, y: jax.Array, t: Any, starts: jax.Array, n: jax.Array) -> Any:
         """n <= chunk_steps steps; n is an argument, so that one compiled program serves every length."""
 
         def body(carry: Any) -> Any:
@@ -105,15 +107,15 @@ class JaxEngine(Engine):
         _, state, losses = jax.lax.while_loop(lambda c: c[0] < n, body, (jnp.zeros_like(n), state, losses))
         return state, losses
 
-    def _roll(self, params: Any, y0: jax.Array, times: jax.Array, n: jax.Array) -> jax.Array:
-        """(P, T, *state): states at the first n + 1 times of `times` (P, T)."""
+    def _roll(self, params: Any, y0: jax.Array, times: jax.Array, lengths: jax.Array, n: jax.Array) -> jax.Array:
+        """(P, T + 1, *state): states before and after the first n of the intervals `lengths` (P, T)."""
 
         def body(carry: Any) -> Any:
             i, state, out = carry
-            state = self._advance(params, state, times[:, i], times[:, i + 1])
+            state = self._advance(params, state, times[:, i], lengths[:, i])
             return i + 1, state, out.at[:, i + 1].set(state)
 
-        out = jnp.zeros((*times.shape, *y0.shape[1:]), y0.dtype).at[:, 0].set(y0)
+        out = jnp.zeros((len(y0), times.shape[1] + 1, *y0.shape[1:]), y0.dtype).at[:, 0].set(y0)
         return jax.lax.while_loop(lambda c: c[0] < n, body, (jnp.zeros_like(n), y0, out))[2]
 
     # -- compiled programs --------------------------------------------------------------------------------------
@@ -131,11 +133,12 @@ class JaxEngine(Engine):
 
     def compile_prediction(self) -> None:
         if "predict" not in self._programs:
-            lanes = jax.vmap(count(self._roll), in_axes=(0, None, None, None), axis_size=self.seeds)
-            p, length = self.predict_batch, self.predict_times + 1
+            lanes = jax.vmap(count(self._roll), in_axes=(0, None, None, None, None), axis_size=self.seeds)
+            p, length = self.predict_batch, self.predict_times
             arguments = (
                 self._state[2],
                 jax.ShapeDtypeStruct((p, *self.info.state_shape), self.ops.dtype),
+                jax.ShapeDtypeStruct((p, length), self.ops.dtype),
                 jax.ShapeDtypeStruct((p, length), self.ops.dtype),
                 jax.ShapeDtypeStruct((), jnp.int32),
             )
@@ -164,13 +167,14 @@ class JaxEngine(Engine):
         return jax.device_put(array, self.device)
 
     def _rollout(
-        self, y0: np.ndarray, times: np.ndarray, intervals: int, count_flop: bool
+        self, y0: np.ndarray, times: np.ndarray, lengths: np.ndarray, intervals: int, count_flop: bool
     ) -> tuple[np.ndarray, list[Cost]]:
         self.compile_prediction()
         states, lanes = self._programs["predict"](
             self._state[2],
             self._put(y0.astype(self.dtype)),
             self._put(times.astype(self.dtype)),
+            self._put(lengths.astype(self.dtype)),
             self._put(np.int32(intervals)),
         )
         return np.asarray(states[:, :, : intervals + 1], np.float64), lanes.lanes(self.seeds)
@@ -193,12 +197,12 @@ class JaxEngine(Engine):
         result, cost = self._programs[name](*arguments)
         return jax.block_until_ready(result), cost.resolve()
 
-    def _least_squares(self, y: jax.Array, t: jax.Array, starts: jax.Array) -> jax.Array:
+    def _least_squares(self, y: jax.Array, t: Any, starts: jax.Array) -> jax.Array:
         model = self.model
-        if not isinstance(model, Linear):
-            raise TypeError(f"{type(model).__name__} is not linear in its parameters")
-        y0, y1, t0, t1 = y[starts], y[starts + 1], t[starts], t[starts + 1]
-        x, target = model.features(self.ops, self.info, y0), model.targets(self.ops, self.info, y0, y1, t0, t1)
+        if not isinstance(model, RegressionModel):
+            raise TypeError(f"{type(model).__name__} must be a RegressionModel to learn by least_squares")
+        y0, y1, h = y[starts], y[starts + 1], t[1][starts]
+        x, target = model.features(self.ops, self.info, y0), model.targets(self.ops, self.info, y0, y1, h)
         return solve_ridge(x, target, model.ridge)
 
     def least_squares(self, starts: np.ndarray) -> Cost:
@@ -207,7 +211,7 @@ class JaxEngine(Engine):
         self._state = (*self._state[:2], average, self._state[3])
         return cost
 
-    def _residual(self, theta: jax.Array, y: jax.Array, t: jax.Array, starts: jax.Array) -> jax.Array:
+    def _residual(self, theta: jax.Array, y: jax.Array, t: Any, starts: jax.Array) -> jax.Array:
         return jnp.ravel(self._errors(self._unravel(theta), y, t, starts))
 
     def residual(self, theta: np.ndarray, starts: np.ndarray) -> tuple[np.ndarray, Cost]:

@@ -56,9 +56,9 @@ class JaxOperations:
             return Network([self.constant(w) for w in weights], [self.constant(b) for b in biases], spec.activation)
         return {name: self.constant(value) for name, value in drawn.items()}
 
-    def odeint(self, field: Callable[[Array, Array], Array], y: Array, t0: Array, t1: Array, solver: Solver) -> Array:
+    def odeint(self, field: Callable[[Array, Array], Array], y: Array, t: Array, h: Array, solver: Solver) -> Array:
         column = (-1, *(1,) * (y.ndim - 1))
-        start, length = jnp.reshape(t0, column), jnp.reshape(t1 - t0, column)
+        start, length = jnp.reshape(t, column), jnp.reshape(h, column)
 
         def rate(s: Any, state: Array) -> Array:
             """d(state)/ds over the unit interval: every sample's own interval becomes the same one."""

@@ -14,8 +14,7 @@ from hardware.devices import Device
 from hardware.flops_torch import FlopCounter
 from learners.backends.base import Engine, Trained
 from learners.backends.torch_ops import TorchOperations
-from learners.base import Spec
-from learners.models.linear import Linear
+from learners.base import RegressionModel, Spec
 
 
 class TorchEngine(Engine):
@@ -34,6 +33,7 @@ class TorchEngine(Engine):
         self._averages = [self._module(specs, drawn) for drawn in weights]
         self._best = [self._module(specs, drawn) for drawn in weights]
         self._y, self._t = ops.constant(self.points.y), ops.constant(self.points.times)
+        self._h = ops.constant(self.points.lengths)
         self._weights = [list(parts.parameters()) for parts in self._parts]
         self._mean_weights = [list(parts.parameters()) for parts in self._averages]
         self._optimisers = [
@@ -45,17 +45,17 @@ class TorchEngine(Engine):
     def _module(self, specs: dict[str, Spec], drawn: dict[str, Any]) -> torch.nn.ModuleDict:
         return torch.nn.ModuleDict({name: self.ops.build(spec, drawn[name]) for name, spec in specs.items()})
 
-    def _advance(self, parts: Any, y: torch.Tensor, t0: torch.Tensor, t1: torch.Tensor) -> torch.Tensor:
-        return self.model.advance(self.ops, self.info, dict(parts.items()), y, t0, t1)
+    def _advance(self, parts: Any, y: torch.Tensor, t: torch.Tensor, h: torch.Tensor) -> torch.Tensor:
+        return self.model.advance(self.ops, self.info, dict(parts.items()), y, t, h)
 
     def _errors(self, parts: Any, starts: torch.Tensor) -> torch.Tensor:
         """(B, window, *state): prediction minus data along each window, in units of the one-interval increments."""
         window = self.recipe.window
         rows = starts[:, None] + torch.arange(window + 1, device=self.device)
-        times, truth = self._t[rows], self._y[rows]
+        times, lengths, truth = self._t[rows], self._h[rows], self._y[rows]
         state, errors = truth[:, 0], []
         for k in range(window):
-            state = self._advance(parts, state, times[:, k], times[:, k + 1])
+            state = self._advance(parts, state, times[:, k], lengths[:, k])
             errors.append(state - truth[:, k + 1])
         return torch.stack(errors, dim=1) / self.ops.constant(self.info.step_std)
 
@@ -114,17 +114,17 @@ class TorchEngine(Engine):
 
     @torch.no_grad()
     def _rollout(
-        self, y0: np.ndarray, times: np.ndarray, intervals: int, count_flop: bool
+        self, y0: np.ndarray, times: np.ndarray, lengths: np.ndarray, intervals: int, count_flop: bool
     ) -> tuple[np.ndarray, list[Cost]]:
         state0 = torch.as_tensor(y0, dtype=self.ops.dtype, device=self.device)
-        t = torch.as_tensor(times, dtype=self.ops.dtype, device=self.device)
+        t, h = (torch.as_tensor(a, dtype=self.ops.dtype, device=self.device) for a in (times, lengths))
         out, costs = np.empty((self.seeds, len(y0), intervals + 1, *self.info.state_shape)), []
         for seed in range(self.seeds):
             counter = FlopCounter() if count_flop else None
             with counter or contextlib.nullcontext():
                 states = [state0]
                 for k in range(intervals):
-                    states.append(self._advance(self._averages[seed], states[-1], t[:, k], t[:, k + 1]))
+                    states.append(self._advance(self._averages[seed], states[-1], t[:, k], h[:, k]))
             out[seed] = torch.stack(states, dim=1).cpu().numpy()
             costs.append(counter.cost if counter else Cost())
         return out, costs
@@ -132,13 +132,13 @@ class TorchEngine(Engine):
     @torch.no_grad()
     def least_squares(self, starts: np.ndarray) -> Cost:
         model = self.model
-        if not isinstance(model, Linear):
-            raise TypeError(f"{type(model).__name__} is not linear in its parameters")
+        if not isinstance(model, RegressionModel):
+            raise TypeError(f"{type(model).__name__} must be a RegressionModel to learn by least_squares")
         index = torch.as_tensor(starts, device=self.device)
         with FlopCounter() as counter:
-            y0, y1, t0, t1 = self._y[index], self._y[index + 1], self._t[index], self._t[index + 1]
+            y0, y1, h = self._y[index], self._y[index + 1], self._h[index]
             x = model.features(self.ops, self.info, y0)
-            weight = solve_ridge(x, model.targets(self.ops, self.info, y0, y1, t0, t1), model.ridge)
+            weight = solve_ridge(x, model.targets(self.ops, self.info, y0, y1, h), model.ridge)
         for average in self._averages:
             next(average.parameters()).copy_(weight)
         return counter.cost

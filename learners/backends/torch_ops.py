@@ -58,9 +58,9 @@ class TorchOperations:
         }
         return torch.nn.ParameterDict(tensors)
 
-    def odeint(self, field: Callable[[Array, Array], Array], y: Array, t0: Array, t1: Array, solver: Solver) -> Array:
+    def odeint(self, field: Callable[[Array, Array], Array], y: Array, t: Array, h: Array, solver: Solver) -> Array:
         column = (-1, *(1,) * (y.ndim - 1))
-        start, length = t0.reshape(column), (t1 - t0).reshape(column)
+        start, length = t.reshape(column), h.reshape(column)
         latest = y
 
         def rate(s: torch.Tensor, state: torch.Tensor) -> torch.Tensor:

@@ -3,30 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 
-from learners.base import Array, Model, Operations, Parts, Spec, TaskInfo, Tensors
+from learners.base import Array, Operations, Parts, RegressionModel, Spec, TaskInfo, Tensors
 
 
 @dataclass(frozen=True)
-class Linear(Model):
+class Linear(RegressionModel):
     """Linear fit in closed form: y(t1) = y(t0) + (t1 - t0) s (A z + b), z the standardised state, s the rate scale.
 
     A (n, n) and b (n,) minimise the squared one-step error by ridge-regularised least squares (QR), `ridge` relative
     to the number of windows. With even sampling this is dynamic mode decomposition with an offset (Schmid 2010).
     """
-
-    learning: ClassVar[str] = "least_squares"
-    stochastic: ClassVar[bool] = False
-
-    ridge: float = 1e-8
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.ridge < 0:
-            raise ValueError(f"ridge must be 0 or more, but it is {self.ridge}")
 
     def parts(self, info: TaskInfo) -> dict[str, Spec]:
         shapes = {"weight": (info.size + 1, info.size)}
@@ -38,12 +27,12 @@ class Linear(Model):
         z = ops.xp.reshape(z, (y.shape[0], info.size))
         return ops.xp.concat([z, ops.xp.ones_like(z[:, :1])], axis=1)
 
-    def targets(self, ops: Operations, info: TaskInfo, y0: Array, y1: Array, t0: Array, t1: Array) -> Array:
+    def targets(self, ops: Operations, info: TaskInfo, y0: Array, y1: Array, h: Array) -> Array:
         """(B, n): the rates over each interval, in units of the rate scale."""
-        h = ops.xp.reshape(t1 - t0, (-1, *(1,) * len(info.state_shape)))
-        return ops.xp.reshape((y1 - y0) / h / ops.constant(info.rate_std), (y0.shape[0], info.size))
+        length = ops.xp.reshape(h, (-1, *(1,) * len(info.state_shape)))
+        return ops.xp.reshape((y1 - y0) / length / ops.constant(info.rate_std), (y0.shape[0], info.size))
 
-    def advance(self, ops: Operations, info: TaskInfo, parts: Parts, y: Array, t0: Array, t1: Array) -> Array:
+    def advance(self, ops: Operations, info: TaskInfo, parts: Parts, y: Array, t: Array, h: Array) -> Array:
         rate = ops.xp.reshape(self.features(ops, info, y) @ parts["map"]["weight"], y.shape)
-        h = ops.xp.reshape(t1 - t0, (-1, *(1,) * len(info.state_shape)))
-        return y + h * (rate * ops.constant(info.rate_std))
+        length = ops.xp.reshape(h, (-1, *(1,) * len(info.state_shape)))
+        return y + length * (rate * ops.constant(info.rate_std))

@@ -21,6 +21,6 @@ class Mlp(Model):
     def parts(self, info: TaskInfo) -> dict[str, Spec]:
         return {"net": MLP(info.size, info.size, self.width, self.depth, self.activation)}
 
-    def advance(self, ops: Operations, info: TaskInfo, parts: Parts, y: Array, t0: Array, t1: Array) -> Array:
-        h = ops.xp.reshape(t1 - t0, (-1, *(1,) * len(info.state_shape)))
-        return y + h * (network_of(ops, info, parts["net"], y) * ops.constant(info.rate_std))
+    def advance(self, ops: Operations, info: TaskInfo, parts: Parts, y: Array, t: Array, h: Array) -> Array:
+        length = ops.xp.reshape(h, (-1, *(1,) * len(info.state_shape)))
+        return y + length * (network_of(ops, info, parts["net"], y) * ops.constant(info.rate_std))

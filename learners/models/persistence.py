@@ -15,5 +15,5 @@ class Persistence(Model):
     learning: ClassVar[str] = "none"
     stochastic: ClassVar[bool] = False
 
-    def advance(self, ops: Operations, info: TaskInfo, parts: Parts, y: Array, t0: Array, t1: Array) -> Array:
+    def advance(self, ops: Operations, info: TaskInfo, parts: Parts, y: Array, t: Array, h: Array) -> Array:
         return y

@@ -11,7 +11,10 @@ from learners.physics import known_rates, needs_system
 
 @dataclass(frozen=True)
 class Simulator(OdeModel):
-    """The true simulator: exact equations and parameters; its error is the integrator floor of solver and precision."""
+    """The true simulator: dy/dt = field(t, y) of the system with its true parameters.
+
+    Its error is the integrator floor of solver and precision.
+    """
 
     learning: ClassVar[str] = "none"
     stochastic: ClassVar[bool] = False

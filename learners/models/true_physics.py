@@ -11,16 +11,16 @@ from learners.physics import known_parameters, known_rates, needs_system
 
 @dataclass(frozen=True)
 class TruePhysics(OdeModel):
-    """The true equations, their parameters fitted by Levenberg–Marquardt from a wrong first guess.
+    """The true equations dy/dt = field(t, y; p), p fitted by Levenberg–Marquardt from a wrong first guess.
 
     The first guess multiplies each true value by exp(u), u uniform in ±`spread`, drawn from the seed. The fit minimises
-    the error over one sampling interval on at most `max_windows` training windows.
+    the error over one sampling interval on at most `max_windows` training windows, in at most `max_iterations`.
     """
 
     learning: ClassVar[str] = "gauss_newton"
 
     spread: float = 0.5
-    max_windows: int = 2048
+    max_windows: int = 512
     max_iterations: int = 50
 
     def __post_init__(self) -> None:

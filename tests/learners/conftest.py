@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from scipy.integrate import solve_ivp
 from experiments.task import Task
 from experiments.trajectories import Trajectories
 from learners.backends.base import Recipe
-from learners.base import Model
+from learners.base import Array, Model, Operations, Parts, Spec, TaskInfo, Tensors
 from learners.learner import Learner
 from physics_models.discovery import systems
 
@@ -37,6 +38,23 @@ def quick_frameworks() -> Iterator[None]:
     yield
     torch.set_num_threads(threads)
     jax.config.update("jax_disable_most_optimizations", False)
+
+
+@dataclass(frozen=True)
+class Relaxation(Model):
+    """Decay towards the mean: y(t + h) = m + (y(t) - m) exp(-exp(k) h), k (D,) trainable."""
+
+    first_guess: float = 0.0
+
+    def parts(self, info: TaskInfo) -> dict[str, Spec]:
+        shape = (len(info.variables),)
+        start = {"k": np.full(shape, self.first_guess)}
+        return {"rate": Tensors({"k": shape}, lambda rng: start)}
+
+    def advance(self, ops: Operations, info: TaskInfo, parts: Parts, y: Array, t: Array, h: Array) -> Array:
+        mean = ops.constant(info.mean)
+        length = ops.xp.reshape(h, (-1, *(1,) * len(info.state_shape)))
+        return mean + (y - mean) * ops.xp.exp(-ops.xp.exp(parts["rate"]["k"]) * length)
 
 
 @functools.cache

@@ -16,10 +16,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from learners.base import Model
+from hardware.meter import Meter
+from learners.base import FIXED_STEP, Model
 from learners.discovery import models
 from learners.learner import Budget, Learner
-from tests.learners.conftest import RECIPE, held_out, make_learner, small_task, train
+from tests.learners.conftest import RECIPE, held_out, make_learner, train
 
 SEEDS = (3, 4)
 STEPS = 20
@@ -54,14 +55,15 @@ def network(name: str, **options: Any) -> Model:
     return models.load(name)(width=WIDTH, depth=1, **options)
 
 
-FIXED = [(method, steps) for method in ("euler", "midpoint", "heun", "rk4") for steps in (1, 3)]
+FIXED = [(method, steps) for method in FIXED_STEP for steps in (1, 3) if (method, steps) != ("euler", 3)]
 CASES = [
     ("pendulum", network("mlp")),
     ("cucker_smale", network("mlp")),
     *[("pendulum", network("neural_ode", solver=method, steps=steps)) for method, steps in FIXED],
+    # The costliest gradient with respect to inputs beside the cheapest method: where work that JAX did for nothing in
+    # the first of several steps showed most.
     ("cucker_smale", network("neural_ode", solver="euler", steps=3)),
     ("pendulum", network("hybrid_ode")),
-    ("pendulum", network("hybrid_ode", fit_parameters=True, steps=3)),
     ("cucker_smale", network("hybrid_ode", fit_parameters=True)),
 ]
 
@@ -79,10 +81,8 @@ def name_of(model: Model) -> str:
     return "-".join(str(v) for v in (type(model).__name__, *(getattr(model, k, "") for k in ("solver", "steps"))) if v)
 
 
-@pytest.mark.parametrize(
-    "solver",
-    [pytest.param("bosh3", marks=pytest.mark.slow), "dopri5", pytest.param("dopri8", marks=pytest.mark.slow)],
-)
+@pytest.mark.slow  # the gradient of diffrax's loop compiles for ten seconds
+@pytest.mark.parametrize("solver", ["bosh3", "dopri5", "dopri8"])
 def test_same_training_with_adaptive_steps(solver: str) -> None:
     jax, torch = twins(network("neural_ode", solver=solver), "pendulum")
     in_jax, in_torch = assert_same_training(jax, torch)
@@ -105,10 +105,8 @@ def test_same_linear_fit(system: str) -> None:
     assert flop_of_other == pytest.approx(flop, rel=0.01)
 
 
-@pytest.mark.parametrize("system", ["pendulum", "cucker_smale"])
+@pytest.mark.parametrize("system", ["lotka_volterra", "cucker_smale"])
 def test_same_fitted_physics(system: str) -> None:
-    from hardware.meter import Meter
-
     jax, torch = (make_learner(models.load("true_physics")(), backend, system, SEEDS) for backend in ("jax", "torch"))
     ends = [list(learner.fit(Budget(flop=1e9), Meter()))[-1] for learner in (jax, torch)]
     # Logarithms of a parameter's ratio to its true value. Iteration stops where a step gains less than 1e-4 of the
@@ -119,4 +117,3 @@ def test_same_fitted_physics(system: str) -> None:
         assert ends[0].loss[seed] == pytest.approx(ends[1].loss[seed], rel=1e-4)
     (states, _), (others, _) = (learner.predict(*held_out(system)) for learner in (jax, torch))
     np.testing.assert_allclose(others, states, rtol=0, atol=1e-8 * np.abs(states).max())
-    assert small_task(system).exact

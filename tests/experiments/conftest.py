@@ -1,0 +1,110 @@
+"""The command line as a user types it: in a process of its own, or in this one where that is enough and quicker."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a command left: its exit code, output and errors."""
+
+    code: int
+    out: str
+    err: str
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Smoke:
+    """The one run of the smoke preset that many tests look at: its command, what it printed, its runs folder."""
+
+    words: list[str]
+    done: Done
+    runs: Path
+
+    @property
+    def records(self) -> dict[str, dict[str, Any]]:
+        """The records as raw JSON, by model."""
+        found = [json.loads(path.read_text()) for path in self.runs.glob("*/record.json")]
+        return {record["model"]: record for record in found}
+
+
+@pytest.fixture(scope="session")
+def environment() -> dict[str, str]:
+    """Our packages are found from any folder, and no test sees an accelerator."""
+    return os.environ | {"PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": "", "COLUMNS": "200"}
+
+
+@pytest.fixture(scope="session")
+def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty folder to run commands in: whatever lands there was not asked for."""
+    return tmp_path_factory.mktemp("elsewhere")
+
+
+@pytest.fixture(scope="session")
+def cli(environment: dict[str, str], elsewhere: Path) -> Callable[..., Done]:
+    """Run `python -m experiments WORDS…` in a process of its own, in an empty folder."""
+
+    def run(*words: str, timeout: float = 110) -> Done:
+        started = time.perf_counter()
+        command = [sys.executable, "-m", "experiments", *words]
+        done = subprocess.run(command, env=environment, cwd=elsewhere, capture_output=True, text=True, timeout=timeout)
+        return Done(done.returncode, done.stdout, done.stderr, time.perf_counter() - started)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def smoke(cli: Callable[..., Done], tmp_path_factory: pytest.TempPathFactory) -> Smoke:
+    runs = tmp_path_factory.mktemp("smoke") / "runs"
+    words = ["run", "pendulum", "experiment=smoke", "tracking=none", f"runs={runs}"]
+    return Smoke(words, cli(*words), runs)
+
+
+@pytest.fixture
+def no_figure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawing takes longer than the small runs of most tests, which look at other things."""
+    monkeypatch.setattr("experiments.main_job.draw", lambda records, store, stem: [])
+
+
+@pytest.fixture
+def here(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Iterator[Callable[..., Done]]:
+    """The same in this process, which saves the imports: `here("list", "model")`, in an empty folder."""
+    from experiments.cli import main
+
+    # It replaces the handlers of the root logger, among them those with which pytest collects log messages.
+    monkeypatch.setattr("experiments.progress.log_to_console", lambda: None)
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def run(*words: str) -> Done:
+        capsys.readouterr()
+        started = time.perf_counter()
+        try:
+            code = main(words)
+        except SystemExit as stop:  # how argparse ends --help
+            code = int(stop.code or 0)
+        out, err = capsys.readouterr()
+        return Done(code, out, err, time.perf_counter() - started)
+
+    yield run
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
