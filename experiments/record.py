@@ -43,8 +43,8 @@ class Costs:
 
     `train_flop`: operations the model's training required. `train_flop_executed`: those the device executed on its
     behalf, lanes of a shared program included. `flop_method`: counter used. `uncounted`: operations without a rule
-    (the counts are then lower bounds). `energy_j`, `seconds`: by phase (`data` in full in every record that used it); where seeds ran together in one program
-    this is an equal share of what was measured (`shared_by` seeds).
+    (the counts are then lower bounds). `energy_j`, `seconds`: by phase (`data` in full in every record that used it);
+    where seeds ran together in one program this is an equal share of what was measured (`shared_by` seeds).
     """
 
     train_flop: int | None = None

@@ -76,9 +76,10 @@ class Job:
 
 @dataclass
 class Attempt:
-    """What is known of one seed while it trains."""
+    """What is known of one seed while it trains. `last`: where training stands, whether or not it is on the curve."""
 
     seed: int
+    last: Progress | None = None
     curve: list[Point] = field(default_factory=list)
     best: float = math.inf
     status: str = status.FINISHED
@@ -110,9 +111,13 @@ def run(
         # Seeds whose steps cost differently cannot share a program without paying for each other, and a budget would
         # stop them together: they run one after another, each result its own.
         groups = [missing] if job.model.has_fixed_cost else [[seed] for seed in missing]
-        for group in groups if missing else []:
-            for r in _execute(job, group, store, tracker, report):
-                found[r.seed] = r
+        try:
+            for group in groups if missing else []:
+                for r in _execute(job, group, store, tracker, report):
+                    found[r.seed] = r
+        except Interrupted as stop:
+            stop.kept += len(found)
+            raise
     return [found[seed] for seed in seeds]
 
 
@@ -122,10 +127,10 @@ def _execute(job: Job, seeds: list[int], store: Store, tracker: Tracker, report:
     reader = energy.best(job.device, lambda: time.process_time() - tracker.cpu_seconds())  # tracking is not the run's
     meter = Meter(reader, peak_of_device=lambda: peak_memory_bytes(job.device, job.tree["backend"]))
 
-    def write(learner: Learner | None, last: Progress | None, results: Evaluation | None) -> list[Record]:
+    def write(learner: Learner | None, results: Evaluation | None) -> list[Record]:
         made, failures = [], []
         for index, attempt in enumerate(attempts):
-            r = _record(job, attempt, index, len(seeds), meter, learner, last, results, started)
+            r = _record(job, attempt, index, len(seeds), meter, learner, results, started)
             made.append(r)
             if r.status == status.INTERRUPTED and store.finished(r.identity):
                 continue  # a part does not replace the whole that --force was to repeat
@@ -141,9 +146,8 @@ def _execute(job: Job, seeds: list[int], store: Store, tracker: Tracker, report:
 
     def skip(reason: str, learner: Learner | None = None) -> list[Record]:
         report.say(f"{job.name}: skipped, {reason}")
-        for attempt in attempts:
-            attempt.status, attempt.reason = status.SKIPPED, reason
-        return write(learner, None, None)
+        attempts[:] = [Attempt(seed, status=status.SKIPPED, reason=reason) for seed in seeds]
+        return write(learner, None)
 
     if reason := job.model.skip(job.task.info, job.tree["backend"]):
         return skip(reason)
@@ -152,7 +156,6 @@ def _execute(job: Job, seeds: list[int], store: Store, tracker: Tracker, report:
         for seed in seeds
     ]
     learner: Learner | None = None
-    last: Progress | None = None
     results: Evaluation | None = None
     ended = "failed"
     try:
@@ -161,27 +164,27 @@ def _execute(job: Job, seeds: list[int], store: Store, tracker: Tracker, report:
             report.say(f"{job.name}: {learner.parameters} parameters; compiling for {job.device.kind}")
             with meter.phase("compile"):
                 learner.compile()
-            for progress in _train(job, learner, attempts, meter, report, tracked):
-                last = progress
+            _train(job, learner, attempts, meter, report, tracked)
             learner.engine.use_best()
             with meter.phase("evaluate"):
-                results = test_results(learner, job.task, _metrics())
+                measured = test_results(learner, job.task, _metrics())
             with meter.phase("infer"):
                 validation_predictions(learner, job.task)
-            _judge(attempts, results)
-            made = write(learner, last, results)
+            _judge(attempts, measured)
+            results = measured  # from here on an interruption finds everything measured
+            made = write(learner, results)
             for run_, r in zip(tracked, made, strict=True):
                 run_.summary({**r.metrics, "status": r.status, "train_flop": r.costs.train_flop})
             ended = "finished"
             _tell(report, job, made)
             return made
-        return write(learner, last, None)  # out of memory
+        return write(learner, None)  # out of memory
     except Interrupted as stop:
-        if results is None:  # else all is measured, and only the writing was disturbed
+        if results is None:
             for attempt in attempts:
                 attempt.status, attempt.reason = status.INTERRUPTED, "stopped by a signal"
-        if last is not None:
-            stop.kept = len(write(learner, last, results))
+        if attempts[0].last is not None:
+            stop.kept = len(write(learner, results))
         raise
     except BudgetError as error:
         if job.required:
@@ -216,11 +219,13 @@ def _metrics() -> dict[str, Metric]:
 
 def _train(
     job: Job, learner: Learner, attempts: list[Attempt], meter: Meter, report: Reporter, tracked: list[Any]
-) -> Iterator[Progress]:
+) -> None:
     """Train to the end of the budget, adding a point to every seed's curve at each checkpoint."""
     primary = _metrics()[PRIMARY]
     with report.training(job.name) as show:
         for progress in learner.fit(job.budget, meter):
+            for attempt in attempts:
+                attempt.last = progress
             if progress.checkpoint:
                 with meter.phase("evaluate"):
                     errors = validation_errors(learner, job.task, primary)
@@ -239,7 +244,6 @@ def _train(
                     joules,
                 )
             )
-            yield progress
             if all(a.status == status.DIVERGED for a in attempts):
                 return
 
@@ -287,8 +291,9 @@ def _out_of_memory(attempts: list[Attempt]) -> Iterator[None]:
 
 def _record(
     job: Job, attempt: Attempt, index: int, shared: int, meter: Meter, learner: Learner | None,
-    last: Progress | None, results: Evaluation | None, started: str,
+    results: Evaluation | None, started: str,
 ) -> Record:  # fmt: skip
+    last = attempt.last
     readings = meter.readings()
     memory = meter.peak_memory_bytes()
     seconds = {name: reading.seconds / shared for name, reading in readings.items()}

@@ -149,8 +149,10 @@ class Store:
 
         connection = duckdb.connect()
         # By way of one file, and not from the records' own: one that is damaged would make all of them unreadable.
-        with tempfile.NamedTemporaryFile("w", suffix=".json") as lines:
-            lines.writelines(json.dumps(json.loads(record.to_json())) + "\n" for record in self.records())
+        with tempfile.NamedTemporaryFile("wb", suffix=".json") as lines:
+            for record in self.records():
+                text = json.dumps(json.loads(record.to_json()), ensure_ascii=False)
+                lines.write(text.encode("utf-8", "replace") + b"\n")  # a file name need not be UTF-8; a table must be
             lines.flush()
             connection.execute(f"CREATE TABLE records AS {VIEW}", [lines.name])
         return connection.sql(sql)

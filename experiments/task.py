@@ -145,18 +145,20 @@ def _info(train: Trajectories, system: System | None, exact: bool) -> TaskInfo:
     if not np.isfinite(std).all():
         raise UserError("training states overflow: check the parameters or the horizon")
 
-    def positive(scale: np.ndarray) -> np.ndarray:
-        # A variable that never changes has no scale of its own; 1 leaves it as it is.
-        return np.where(scale > 1e-12 * np.max(scale, initial=1e-300), scale, 1.0)
+    # A variable that never changes has no scale but the rounding errors of its own size; 1 leaves it as it is.
+    rounding = 1e-12 * np.abs(inside).max(axis=axes)
+
+    def positive(scale: np.ndarray, least: np.ndarray) -> np.ndarray:
+        return np.where(scale > least, scale, 1.0)
 
     return TaskInfo(
         state_shape=train.state_shape,
         variables=train.variables,
         interval=float(np.median(dt)),
         mean=inside.mean(axis=axes),
-        std=positive(std),
-        rate_std=positive(np.sqrt(np.mean((step / dt) ** 2, axis=axes))),
-        step_std=positive(np.sqrt(np.mean(step**2, axis=axes))),
+        std=positive(std, rounding),
+        rate_std=positive(np.sqrt(np.mean((step / dt) ** 2, axis=axes)), rounding / np.median(dt)),
+        step_std=positive(np.sqrt(np.mean(step**2, axis=axes)), rounding),
         system=system,
         exact=exact,
     )

@@ -77,7 +77,7 @@ def choose(source: str, names: Iterable[str], wanted: Wanted) -> tuple[bool, tup
         if not name or name.startswith(("__index_level_", "Unnamed:")):  # as a data frame's index is saved
             raise DataError(
                 f"{source}: every column must have a name, but one is called {name!r} and may hold row numbers; "
-                "delete it, or name the columns to use in variables=[...]"
+                "delete it, or name the columns to use in task.variables=[...]"
             )
     return has_trajectory, variables
 
@@ -86,7 +86,7 @@ def not_a_number(where: str, column: str, shown: str) -> DataError:
     shown = shown if len(shown) <= 60 else shown[:57] + "..."
     return DataError(
         f"{where}: column {column!r} must hold numbers such as -1.5e3, but there is {shown}; correct it, leave it "
-        "empty if it is missing, or name the columns to use in variables=[...]"
+        "empty if it is missing, or name the columns to use in task.variables=[...]"
     )
 
 
@@ -124,7 +124,7 @@ def assemble(source: str, rows: Rows, missing: str) -> Trajectories:
     if lacking.any():
         first = rows.where(int(lacking.argmax()))
         if missing == "refuse":
-            raise DataError(f"{first}: no value may be missing, but one is; fill it in, or use missing=drop")
+            raise DataError(f"{first}: no value may be missing, but one is; fill it in, or use task.missing=drop")
         said = "%s: dropped %d of %d rows because a value is missing (first: %s); the gap is a longer interval"
         log.warning(said, source, lacking.sum(), len(lacking), first)
     kept = np.flatnonzero(~lacking)

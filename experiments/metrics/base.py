@@ -38,8 +38,8 @@ def nrmse(task: Task, true: Segments, predicted: np.ndarray, scale: np.ndarray) 
     """Root mean square error after the first point in units of `scale`, by variable; infinite if any is not finite."""
     after = true.mask.copy()
     after[:, 0] = False  # the first point is given, not predicted
-    error = (predicted[after] - true.y[after]) / scale
     with np.errstate(over="ignore"):
+        error = (predicted[after] - true.y[after]) / scale
         value = float(np.sqrt(np.mean(error**2)))
     return value if np.isfinite(value) else np.inf
 

@@ -25,7 +25,8 @@ def tiny(backend: str, recipe: Recipe = RECIPE, seeds: tuple[int, ...] = SEEDS) 
     return make_learner(models.load("mlp")(width=4, depth=1), backend, recipe=recipe, seeds=seeds)
 
 
-# -- the step ----------------------------------------------------------------------------------------------------------
+# -- the step --------------------------------------------------------------------------------------------------------
+# On torch alone where the twins say that JAX does the same: JAX compiles a second for each learner.
 
 
 @pytest.mark.parametrize(("system", "backend"), [("pendulum", "jax"), ("pendulum", "torch"), ("cucker_smale", "torch")])
@@ -41,24 +42,23 @@ def test_the_loss_is_the_error_of_rollouts(backend: str, system: str) -> None:
     assert learner.engine.train(starts[None]).losses[0, 0] == pytest.approx(loss, rel=1e-12)  # float64, another order
 
 
-@both
-def test_warm_up_and_the_constant_rate_after_it(backend: str) -> None:
+def test_warm_up_and_the_constant_rate_after_it() -> None:
     """Adam's first step moves every weight by the rate itself (g / |g|, less 1e-8 / |g|), so it shows the rate."""
     recipe = Recipe(learning_rate=0.01, warmup_steps=4, batch=16)
     rates = [recipe.rate(k) for k in range(7)]
     assert rates == pytest.approx([0.0025, 0.005, 0.0075, 0.01, 0.01, 0.01, 0.01])
-    learner = tiny(backend, recipe)
+    learner = tiny("torch", recipe)
     before = all_weights(learner)
     train(learner, 1)
     moved = np.abs(all_weights(learner) - before)
     assert moved.max() <= 0.0025 * (1 + 1e-9) and np.median(moved) == pytest.approx(0.0025, rel=1e-3)
 
 
-@pytest.mark.parametrize(("backend", "averaging"), [("jax", 8.0), ("torch", 8.0), ("torch", 0.0)])
-def test_averaging_is_the_polynomial_one(backend: str, averaging: float) -> None:
+@pytest.mark.parametrize("averaging", [8.0, 0.0])
+def test_averaging_is_the_polynomial_one(averaging: float) -> None:
     """Recomputed in NumPy from the weights themselves, which an average of infinite degree shows (to 1e-14)."""
-    newest = tiny(backend, dataclasses.replace(RECIPE, averaging=1e15))
-    learner = tiny(backend, dataclasses.replace(RECIPE, averaging=averaging))
+    newest = tiny("torch", dataclasses.replace(RECIPE, averaging=1e15))
+    learner = tiny("torch", dataclasses.replace(RECIPE, averaging=averaging))
     average = np.zeros_like(all_weights(newest))
     history = []
     for k in range(6):
@@ -70,10 +70,9 @@ def test_averaging_is_the_polynomial_one(backend: str, averaging: float) -> None
         np.testing.assert_allclose(average, np.mean(history, axis=0), rtol=1e-12)
 
 
-@both
-def test_weight_decay_is_decoupled(backend: str) -> None:
+def test_weight_decay_is_decoupled() -> None:
     """Each step takes rate · decay of the weight as it was, besides what Adam does: exactly so in the first step."""
-    plain, decayed = (tiny(backend, dataclasses.replace(RECIPE, weight_decay=decay)) for decay in (0.0, 0.1))
+    plain, decayed = (tiny("torch", dataclasses.replace(RECIPE, weight_decay=decay)) for decay in (0.0, 0.1))
     before = all_weights(plain)
     for learner in (plain, decayed):
         train(learner, 1)
@@ -215,23 +214,16 @@ def test_batching_and_padding_of_predictions_do_not_show(backend: str) -> None:
 
 @both
 def test_the_origin_of_time_does_not_matter(backend: str) -> None:
-    """Seconds since 1970 in float32 are exact to 128 s: intervals must come from the times as they were given.
-
-    1e-9 s is what float64 leaves of a tenth of a second then; single precision adds its own 1e-7.
-    """
+    """Seconds since 1970 are exact to 1e-7 s in float64, and to 128 s in float32: intervals must be taken before."""
     task, origin = small_task("pendulum"), 1.7e9
     later = dataclasses.replace(task, train=dataclasses.replace(task.train, times=task.train.times + origin))
+    for name in ("times", "lengths"):
+        np.testing.assert_allclose(getattr(later.points(1), name), getattr(task.points(1), name), rtol=0, atol=1e-6)
+    learner = make_learner(models.load("mlp")(width=4, depth=1), backend, dtype="float32")
     y0, times = held_out()
-    results = []
-    for data, shift in ((task, 0.0), (later, origin)):
-        learner = Learner(
-            models.load("mlp")(width=4, depth=1), data.info, RECIPE, data.points(1), (0,),
-            backend, predict_batch=4, predict_times=10,
-        )  # fmt: skip
-        losses = train(learner, 5).losses
-        results.append((losses, learner.predict(y0, times + shift)[0]))
-    for early, late in zip(*results, strict=True):
-        np.testing.assert_allclose(late, early, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        learner.predict(y0, times + origin)[0], learner.predict(y0, times)[0], rtol=0, atol=2e-5
+    )  # ten intervals that are 2e-7 off, of rates of order one, and single precision
 
 
 def test_data_without_a_single_window_is_refused() -> None:

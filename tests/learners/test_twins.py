@@ -26,8 +26,9 @@ SEEDS = (3, 4)
 STEPS = 20
 SAME = 1e-10
 # A batch and a width as a user has them: work that really differs (optax corrects Adam's bias element by element, 15
-# operations a parameter against torch's 13) is then below the 1% that the comparison of frameworks needs.
-LIKE_A_USER = dataclasses.replace(RECIPE, batch=64)
+# operations a parameter against torch's 13) is then below the 1% that the comparison of frameworks needs. Warm-up ends
+# on the way, averaging is the default, and weights decay: predictions and losses tell if one backend does so otherwise.
+LIKE_A_USER = dataclasses.replace(RECIPE, batch=64, weight_decay=0.1)
 WIDTH = 32
 
 
@@ -105,8 +106,8 @@ def test_same_linear_fit(system: str) -> None:
     assert flop_of_other == pytest.approx(flop, rel=0.01)
 
 
-@pytest.mark.parametrize("system", ["lotka_volterra", "cucker_smale"])
-def test_same_fitted_physics(system: str) -> None:
+def test_same_fitted_physics() -> None:
+    system = "cucker_smale"
     jax, torch = (make_learner(models.load("true_physics")(), backend, system, SEEDS) for backend in ("jax", "torch"))
     ends = [list(learner.fit(Budget(flop=1e9), Meter()))[-1] for learner in (jax, torch)]
     # Logarithms of a parameter's ratio to its true value. Iteration stops where a step gains less than 1e-4 of the

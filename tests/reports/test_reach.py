@@ -93,7 +93,7 @@ def test_ladder():
     [
         ([1.0], [0.02], [0.3, 0.1, 0.03]),  # one model: the hardest it reaches, and easier ones
         ([1.0, 0.9, 0.9], [0.1, 0.02, 0.001], [0.1, 0.01, 0.001]),  # from all reach it to one does
-        ([0.9], [0.42], [0.42]),  # between two rungs: what it came to
+        ([0.9], [0.42], [0.8, 0.6, 0.5]),  # a narrow range: closer rungs
         ([0.2], [0.2], [0.2]),
         ([], [], []),
         ([0.5], [0.0], [0.3, 0.1, 0.03]),
