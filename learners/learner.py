@@ -168,7 +168,10 @@ class Learner:
         yield self._untrained()
         next_checkpoint, steps_now, loss = 1, 1, np.zeros((n_seeds, 0))
         while True:
-            n = min(CHUNK_STEPS, steps_now, next_checkpoint - state.step, self._affordable(budget, state, batch))
+            affordable = self._affordable(budget, state, batch)
+            if not self.model.has_fixed_cost:  # the steps to come may cost more than those so far: end in small steps
+                affordable = (affordable + 1) // 2
+            n = min(CHUNK_STEPS, steps_now, next_checkpoint - state.step, affordable)
             if n < 1:
                 break
             starts = np.stack([batches.steps(n, batch) for batches in self._batches])

@@ -48,11 +48,10 @@ def test_list_names_everything_that_run_accepts(here: Callable[..., Any]) -> Non
         assert here("run", "pendulum", f"model={model}", "--config").code == 0
     for task in found["task"]:
         assert here("run", task, "--config", *["task.path=x"] * (task == "trajectories")).code == 0
-    for group in ("budget", "tracking"):
-        for name in found[group]:
-            assert here("run", "pendulum", f"{group}={name}", "--config").code == 0
     for preset in found["experiment"]:
         assert here("run", f"experiment={preset}", "--config").code == 0
+    for budget, tracking in zip(found["budget"], found["tracking"], strict=True):
+        assert here("run", "pendulum", f"budget={budget}", f"tracking={tracking}", "--config").code == 0
 
 
 def test_config_prints_what_would_be_used_and_does_nothing(cli: Callable[..., Any], elsewhere: Path) -> None:
@@ -122,22 +121,13 @@ def test_nothing_is_written_but_the_runs(smoke: Any, elsewhere: Path) -> None:
     assert not list(elsewhere.iterdir())
     names = {path.name for path in smoke.runs.iterdir()}
     assert names == {record["identity"] for record in smoke.records.values()} | {"comparison", ".locks"}
-    assert sorted(path.name for path in (smoke.runs / "comparison").iterdir()) == ["pendulum.png", "pendulum.svg"]
+    figures = ["pendulum-neural_ode.png", "pendulum-neural_ode.svg"]
+    assert sorted(path.name for path in (smoke.runs / "comparison").iterdir()) == figures
 
 
-def test_the_same_command_again_finds_the_records(smoke: Any, cli: Callable[..., Any]) -> None:
-    before = {path: path.stat().st_mtime_ns for path in smoke.runs.glob("*/*.*")}
-    again = cli(*smoke.words)
-    assert again.code == 0
-    assert again.out == smoke.done.out
-    assert again.err.count("already finished for seed 0 (--force runs it again)") == 5
-    assert "compiling" not in again.err and again.seconds < smoke.done.seconds
-    unchanged = {path: time for path, time in before.items() if path.parent.name != "comparison"}
-    assert all(path.stat().st_mtime_ns == time for path, time in unchanged.items())
-
-
-def test_json_is_alone_on_stdout_and_holds_the_records(smoke: Any, here: Callable[..., Any]) -> None:
-    done = here(*smoke.words, "--json")
+def test_json_is_alone_on_stdout_and_finds_the_records(smoke: Any, cli: Callable[..., Any]) -> None:
+    before = {path: path.stat().st_mtime_ns for path in smoke.runs.glob("*/*.json")}
+    done = cli(*smoke.words, "--json")
     assert (done.code, done.err) == (0, "")
     body = json.loads(done.out)
     assert [record["model"] for record in body["records"]] == [*REFERENCES, "neural_ode"]
@@ -145,3 +135,16 @@ def test_json_is_alone_on_stdout_and_holds_the_records(smoke: Any, here: Callabl
         assert json.loads(Path(record.pop("path")).read_text()) == record
     assert [Path(path).suffix for path in body["files"]] == [".png", ".svg"]
     assert all(Path(path).is_file() for path in body["files"])
+    # Nothing was run again, and that is quick: the first time had all of this to do, and the runs.
+    assert {path: path.stat().st_mtime_ns for path in smoke.runs.glob("*/*.json")} == before
+    assert done.seconds < smoke.done.seconds
+
+
+def test_the_same_command_again_says_so_and_shows_the_same(
+    smoke: Any, here: Callable[..., Any], no_figure: None
+) -> None:
+    again = here(*smoke.words)
+    assert (again.code, again.out) == (0, smoke.done.out)
+    assert again.err.count("already finished for seed 0 (--force runs it again)") == 5
+    assert "compiling" not in again.err
+    assert here(*smoke.words, "--quiet").err == ""

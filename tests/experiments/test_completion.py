@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.completion import BASH, CHOICES, KEYS, VERBS, candidates, script
+from experiments.completion import BASH, CHOICES, FLAGS, KEYS, VERBS, candidates, script
 from experiments.listing import catalogue
 
 MODELS = sorted(catalogue()["model"])
@@ -50,17 +50,21 @@ def test_a_second_task_is_not_offered() -> None:
 
 
 def test_all_that_is_offered_is_understood() -> None:
-    from experiments.config import load
+    from experiments import config
 
-    for word in candidates(["run", "pendulum", "|"]):
-        key = word.rstrip("=")
-        if word.endswith("=") and word not in KEYS:
-            values = candidates(["run", "pendulum", word, f"{word}|"])
-            assert values, f"{word} offers nothing"
-            for value in values:
-                if value != "experiment=lynx_hare":  # which brings a task of its own
-                    load("pendulum", [value])
-        assert key in CHOICES or word in KEYS or word.startswith("--") or key in catalogue()
+    offered = set(candidates(["run", "pendulum", "|"]))
+    assert {word for word in offered if word.startswith("--")} <= set(FLAGS)
+    for group in ("model", "budget", "tracking", "experiment"):
+        assert candidates(["run", "pendulum", f"{group}=|"]) == [
+            f"{group}={name}" for name in config._group_choices(group)
+        ]
+    assert config.task_names() == TASKS
+    assert CHOICES == {"backend": config.BACKENDS, "device": config.DEVICES, "dtype": config.DTYPES}
+    tree = config.load("trajectories", ["task.path=x"]).tree
+    for key in [word.rstrip("=") for word in KEYS]:
+        part = tree
+        for name in key.split("."):
+            part = part[name]
 
 
 # -- In bash -------------------------------------------------------------------------------------------------------

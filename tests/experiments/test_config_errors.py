@@ -205,6 +205,7 @@ def test_data_that_cannot_be_used(path: str, parts: list[str], here: Callable[..
 def test_the_least_budget_named_is_enough(here: Callable[..., Any], no_figure: None) -> None:
     """The figure in the message is the answer to 'how much then?'; and a reference too dear is a row, not the end."""
     words = ["run", "pendulum", "experiment=smoke", "tracking=none", "model=mlp", "runs=r", "references=neural_ode"]
+    words.append("backend=torch")  # nothing to compile
     done = here(*words, "budget.flop=1000")
     assert done.code == 2 and "neural_ode: skipped, budget.flop=1000" in done.err
     found = re.search(r"mlp: budget\.flop=1000 is less than one training step; give at least (\S+)$", done.err.strip())
@@ -228,7 +229,7 @@ def test_nothing_measured_is_lost_when_the_disk_is_full(
 
     monkeypatch.setattr("experiments.store.os.fsync", full)
     words = ["references=[]", "model=mlp", "budget.flop=null", "budget.sample=64", "seed=0,1", "tracking=none"]
-    done = here("run", "pendulum", "experiment=smoke", *words, "runs=r")
+    done = here("run", "pendulum", "experiment=smoke", *words, "backend=torch", "runs=r")
     assert done.code == 2 and "No space left on device" in is_one_line(done.err)
     kept = [Path(path) for path in re.findall(r"kept in (\S+\.json)", done.err)]
     assert [Record.from_json(path.read_text()).seed for path in kept] == [0, 1]

@@ -27,8 +27,9 @@ WORDS = ["run", "pendulum", "experiment=smoke", "model=mlp", "tracking=none", "b
 # The command, with progress lines more often than every 5 s so that a test need not wait for them.
 PROGRAM = """
 import sys
-import experiments.progress
+import experiments.main_job, experiments.progress
 experiments.progress.PLAIN_EVERY_S = 0.1
+experiments.main_job.draw = lambda *_: []  # takes longer than all the rest
 from experiments.cli import main
 sys.exit(main())
 """
@@ -131,7 +132,7 @@ def test_the_same_command_finishes_what_was_interrupted(
     here: Callable[..., Any], no_figure: None, tmp_path: Path
 ) -> None:
     """From the record of an interrupted run, which is what a test above has seen an interruption leave."""
-    words = [*WORDS, SHORT, "references=[]", f"runs={tmp_path / 'runs'}"]
+    words = [*WORDS, SHORT, "references=[]", "backend=torch", f"runs={tmp_path / 'runs'}"]
     assert here(*words).code == 0
     store = Store(tmp_path / "runs")
     [whole] = read(store.root).values()
@@ -145,7 +146,7 @@ def test_the_same_command_finishes_what_was_interrupted(
 
 
 def test_a_kill_leaves_a_store_that_can_be_read(begin: Begin, tmp_path: Path) -> None:
-    process = begin(tmp_path, ENDLESS, "references=linear")
+    process = begin(tmp_path, ENDLESS, "references=linear", "backend=torch")  # which has nothing to compile
     wait_for(process, TRAINING)
     process.kill()
     process.communicate()
@@ -162,11 +163,11 @@ def test_a_kill_leaves_a_store_that_can_be_read(begin: Begin, tmp_path: Path) ->
 
 
 def test_of_two_identical_commands_one_works_and_one_waits(begin: Begin, tmp_path: Path) -> None:
-    first = begin(tmp_path, SHORT, "references=[]", "--force")
+    first = begin(tmp_path, SHORT, "references=[]", "--force", "backend=torch")
     wait_for(first, "compiling")
     # The first holds the lock from before it compiles. Standing still it cannot finish before the second looks.
     with stopped(first):
-        second = begin(tmp_path, SHORT, "references=[]", "--force")
+        second = begin(tmp_path, SHORT, "references=[]", "--force", "backend=torch")
         lines = wait_for(second, "another process is doing this run")
         assert not [line for line in lines if "compiling" in line]
     outputs = [process.communicate(timeout=100) for process in (first, second)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import shutil
 import xml.etree.ElementTree
 from collections.abc import Callable
 from itertools import pairwise
@@ -117,18 +118,22 @@ def test_weights_example_and_figure_are_readable_by_anyone(smoke: Any) -> None:
             assert example["truth"].shape == example["predicted"].shape == (251, 2)
             assert example["times"].shape == (251,) and list(example["variables"]) == ["angle", "velocity"]
             np.testing.assert_allclose(example["predicted"][0], example["truth"][0], rtol=1e-6)  # float32
-    assert (smoke.runs / "comparison/pendulum.png").read_bytes().startswith(b"\x89PNG\r\n")
-    assert xml.etree.ElementTree.parse(smoke.runs / "comparison/pendulum.svg").getroot().tag.endswith("svg")
+    figure = smoke.runs / "comparison" / "pendulum-neural_ode"
+    assert figure.with_suffix(".png").read_bytes().startswith(b"\x89PNG\r\n")
+    assert xml.etree.ElementTree.parse(figure.with_suffix(".svg")).getroot().tag.endswith("svg")
 
 
 # -- Again, with other seeds, on the other backend -----------------------------------------------------------------
 
 
-def test_force_runs_again_and_gets_the_same(smoke: Any, here: Callable[..., Any], no_figure: None) -> None:
+def test_force_runs_again_and_gets_the_same(
+    smoke: Any, here: Callable[..., Any], no_figure: None, tmp_path: Path
+) -> None:
+    shutil.copytree(smoke.runs, tmp_path / "runs")
     before = smoke.records["linear"]
-    path = smoke.runs / before["identity"] / "record.json"
-    times = {path: path.stat().st_mtime_ns for path in smoke.runs.glob("*/record.json")}
-    words = ["model=linear", "references=[]", "--force"]
+    path = tmp_path / "runs" / before["identity"] / "record.json"
+    times = {path: path.stat().st_mtime_ns for path in path.parent.parent.glob("*/record.json")}
+    words = ["model=linear", "references=[]", "--force", f"runs={tmp_path / 'runs'}"]
     assert here(*smoke.words, *words).code == 0
     assert [p for p, time in times.items() if p.stat().st_mtime_ns != time] == [path]
     after = json.loads(path.read_text())
@@ -169,10 +174,11 @@ def test_seeds_together_are_seeds_apart_and_backends_agree(
 @pytest.mark.parametrize("backend", ["jax", "torch"])
 def test_the_real_data_preset(backend: str, here: Callable[..., Any], tmp_path: Path, no_figure: None) -> None:
     words = ["model=hybrid_ode", "budget.flop=null", "budget.sample=640", "seed=0", "tracking=none"]
-    done = here("run", "experiment=lynx_hare", *words, f"backend={backend}", f"runs={tmp_path}")
+    references = "references=true_physics,simulator"
+    done = here("run", "experiment=lynx_hare", *words, references, f"backend={backend}", f"runs={tmp_path}")
     assert done.code == 0
     found = records_in(tmp_path)
-    assert {model for model, _ in found} == {"hybrid_ode", *REFERENCES}
+    assert {model for model, _ in found} == {"hybrid_ode", "true_physics", "simulator"}
     for (model, _), record in found.items():
         assert record.task == "trajectories" and len(record.facts["content"]) == 64
         # Nobody knows the true parameters of real lynx: there is no simulator of them.
@@ -190,6 +196,7 @@ def test_a_file_of_ones_own(here: Callable[..., Any], tmp_path: Path, no_figure:
         lines += [f"{0.1 * i + 0.01 * who},cell {who},{math.cos(0.1 * i + who)},{who}" for i in range(9 + who)]
     path.write_text("\n".join(lines))
     words = ["references=linear", "model=mlp", "budget.flop=null", "budget.sample=64", "seed=0", "tracking=none"]
+    words.append("backend=torch")  # nothing to compile
     columns = ["task.time=when", "task.trajectory=who"]
     done = here("run", "trajectories", f"task.path={path}", *columns, *words, f"runs={tmp_path / 'runs'}")
     assert done.code == 0, done.err

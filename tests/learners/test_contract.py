@@ -150,6 +150,9 @@ def test_is_a_frozen_dataclass_that_states_its_equation(name: str) -> None:
     doc = type(model).__doc__ or ""
     assert "dy/dt = " in doc or "y(t1) = " in doc
     assert all(f.name in doc or f.name in OF_MANY for f in dataclasses.fields(model))
+    assert model.has_fixed_cost
+    if any(f.name == "solver" for f in dataclasses.fields(model)):
+        assert not small(name, solver="dopri5").has_fixed_cost
     assert model.skip(info, "jax") is None and model.skip(dataclasses.replace(info, system=None), "jax") != ""
 
 

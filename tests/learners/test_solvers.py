@@ -117,15 +117,13 @@ def test_every_sample_has_its_own_interval(backend: str, method: str) -> None:
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("method", SOLVERS)
-def test_an_interval_of_length_zero_is_the_identity(backend: str, method: str, dtype: str) -> None:
-    y, t = Y0.astype(dtype), T0.astype(dtype)
-    np.testing.assert_array_equal(solve(backend, turn, y, t, np.zeros_like(t), standard(method)), y)
+def test_an_interval_of_length_zero_is_the_identity(backend: str, method: str) -> None:
+    np.testing.assert_array_equal(solve(backend, turn, Y0, T0, np.zeros(3), standard(method)), Y0)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("method", SOLVERS)
+@pytest.mark.parametrize("method", [*FIXED_STEP, "dopri5"])  # adaptive methods differ by their tables alone
 def test_single_precision_loses_rounding_only(backend: str, method: str) -> None:
     """A float32 of 2 is exact to 2e-7; 1e-6 is a handful of such roundings in an interval of at most eight steps."""
     y, t, h = (a.astype(np.float32) for a in (Y0, T0, np.full(3, 0.1)))

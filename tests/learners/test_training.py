@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from hardware.devices import Device
 from learners.backends import engine_of
 from learners.backends.base import Engine, Recipe
+from learners.base import Array, OdeModel, Operations, Parts, TaskInfo
 from learners.discovery import models
 from learners.learner import Budget, Learner, _Batches
 from tests.learners.conftest import BACKENDS, RECIPE, Relaxation, all_weights, held_out, make_learner, small_task, train
@@ -210,6 +212,25 @@ def test_batching_and_padding_of_predictions_do_not_show(backend: str) -> None:
     np.testing.assert_array_equal(cut[:, 1:], together[:, 1:])
     with pytest.raises(ValueError, match="predicts at most 10 intervals, not 11"):
         learner.predict(y0, np.tile(np.arange(12.0), (9, 1)))
+
+
+@dataclass(frozen=True)
+class Tide(OdeModel):
+    """dy/dt = cos(t), t since the start of the trajectory: all that starts from y ends at y + sin(t)."""
+
+    learning: ClassVar[str] = "none"
+
+    def field(self, ops: Operations, info: TaskInfo, parts: Parts, t: Array, y: Array) -> Array:
+        return ops.xp.zeros_like(y) + ops.xp.cos(t)
+
+
+@both
+@pytest.mark.parametrize("origin", [0.0, 1.7e9])
+def test_time_counts_from_the_start_of_a_trajectory(backend: str, origin: float) -> None:
+    y0, times = held_out()
+    states, _ = make_learner(Tide(), backend).predict(y0, times + origin)
+    # Seconds since 1970 are exact to 2e-7 in float64; rk4 integrates cos over a tenth as Simpson's rule, to 1e-8.
+    np.testing.assert_allclose(states[0], y0[:, None] + np.sin(times)[..., None], rtol=0, atol=1e-6)
 
 
 @both
