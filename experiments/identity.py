@@ -19,7 +19,8 @@ CODE = (
     "physics_models/base.py", "physics_models/simulate.py", "physics_models/cache.py", "physics_models/order_*.py",
     "learners/*.py", "learners/backends/*.py", "hardware/*.py", "hardware/catalogue/*.yaml",
     "experiments/metrics/*.py", "experiments/task.py", "experiments/evaluate.py", "experiments/run.py",
-    "experiments/trajectories.py", "experiments/read_*.py", "experiments/data/*.py", "experiments/first_guess.py",
+    "experiments/make_record.py", "experiments/trajectories.py", "experiments/read_*.py", "experiments/data/*.py",
+    "experiments/first_guess.py",
 )  # fmt: skip
 LIBRARIES = ("jax", "jaxlib", "diffrax", "equinox", "optax", "torch", "torchdiffeq", "numpy", "scipy")
 

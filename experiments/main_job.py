@@ -14,9 +14,10 @@ from typing import Any
 from experiments.config import REAL_DATA, Settings, data_file, model_from, protocol_from, system_from
 from experiments.errors import UserError
 from experiments.evaluate import PRIMARY
+from experiments.job import Job
 from experiments.progress import Reporter
 from experiments.record import Record
-from experiments.run import Interrupted, Job, run
+from experiments.run import Interrupted, run
 from experiments.store import Store, StoreError
 from experiments.task import Task, from_file, simulated
 from experiments.tracking import ModeError, Tracker, resolve_mode, start

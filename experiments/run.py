@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import datetime
-import io
-import logging
 import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -24,66 +21,21 @@ from experiments.evaluate import (
     validation_errors,
     validation_predictions,
 )
-from experiments.identity import code_hash, identity, run_config, versions
+from experiments.job import Attempt, Job
+from experiments.make_record import make_record, save_arrays
 from experiments.metrics.base import Metric
 from experiments.metrics.discovery import metrics as metric_registry
 from experiments.progress import Reporter, State
-from experiments.record import Costs, Point, Record
-from experiments.store import Store, StoreError, write_atomic
-from experiments.task import Task
+from experiments.record import Point, Record
+from experiments.store import Store, StoreError
 from experiments.tracking import Tracker
 from hardware import energy
-from hardware.devices import Device, host_info, peak_memory_bytes
+from hardware.devices import peak_memory_bytes
 from hardware.meter import Meter
-from learners.backends.base import Recipe
-from learners.base import Model
-from learners.learner import Budget, BudgetError, Learner, Progress
-
-log = logging.getLogger("experiments")
+from learners.learner import BudgetError, Learner, Progress
 
 PREDICT_BATCH = 128
 LOSS_TRAINED = ("gradient", "gauss_newton")
-
-
-@dataclass(frozen=True)
-class Job:
-    """What to run: a model with its options, on a task, within a budget. `tree` is the whole resolved configuration.
-
-    `required`: a budget too small for it is the user's mistake; it is a reason to skip a reference.
-    """
-
-    task: Task
-    model: Model
-    options: dict[str, Any]
-    budget: Budget
-    recipe: Recipe
-    device: Device
-    tree: dict[str, Any]
-    data_seconds: float = 0.0
-    required: bool = True
-
-    @property
-    def name(self) -> str:
-        return self.options["name"]
-
-    def config(self, seed: int) -> dict[str, Any]:
-        return run_config(self.tree, self.options, self.model.learning, self.device.kind, seed)
-
-    def identity(self, seed: int) -> str:
-        used = (type(self.model), type(self.task.system))
-        return identity(self.config(seed), self.task.facts.get("content"), self.device.name, used)
-
-
-@dataclass
-class Attempt:
-    """What is known of one seed while it trains. `last`: where training stands, whether or not it is on the curve."""
-
-    seed: int
-    last: Progress | None = None
-    curve: list[Point] = field(default_factory=list)
-    best: float = math.inf
-    status: str = status.FINISHED
-    reason: str = ""
 
 
 class Interrupted(BaseException):
@@ -130,12 +82,12 @@ def _execute(job: Job, seeds: list[int], store: Store, tracker: Tracker, report:
     def write(learner: Learner | None, results: Evaluation | None) -> list[Record]:
         made, failures = [], []
         for index, attempt in enumerate(attempts):
-            r = _record(job, attempt, index, len(seeds), meter, learner, results, started)
+            r = make_record(job, attempt, index, len(seeds), meter, learner, results, started)
             made.append(r)
             if r.status == status.INTERRUPTED and store.finished(r.identity):
                 continue  # a part does not replace the whole that --force was to repeat
             if learner is not None and results is not None:
-                _save_arrays(store, r.identity, job, learner, results, index)
+                save_arrays(store, r.identity, job, learner, results, index)
             try:
                 store.save(r)
             except StoreError as error:  # each of the others must be kept too
@@ -287,73 +239,6 @@ def _out_of_memory(attempts: list[Attempt]) -> Iterator[None]:
             raise
         for attempt in attempts:
             attempt.status, attempt.reason = status.OUT_OF_MEMORY, str(error).split("\n")[0][:200]
-
-
-def _record(
-    job: Job, attempt: Attempt, index: int, shared: int, meter: Meter, learner: Learner | None,
-    results: Evaluation | None, started: str,
-) -> Record:  # fmt: skip
-    last = attempt.last
-    readings = meter.readings()
-    memory = meter.peak_memory_bytes()
-    seconds = {name: reading.seconds / shared for name, reading in readings.items()}
-    joules = {name: None if r.energy_j is None else r.energy_j / shared for name, r in readings.items()}
-    costs = Costs(
-        train_flop=None if last is None else last.flop[index],
-        train_flop_executed=None if last is None else last.executed[index],
-        infer_flop_per_time_unit=None if results is None else results.infer_flop_per_time_unit,
-        flop_method=f"counted:{'jaxpr' if job.tree['backend'] == 'jax' else 'torch_dispatch'}",
-        uncounted=() if last is None or learner is None else tuple(sorted(last.uncounted | learner.engine.uncounted)),
-        seconds={"data": job.data_seconds, **seconds},
-        energy_j=joules,
-        energy_method=meter.energy_method,
-        energy_uncertainty=meter.energy_uncertainty,
-        peak_memory_bytes=memory.device or memory.host,
-        shared_by=shared,
-    )
-    return Record(
-        identity=job.identity(attempt.seed),
-        task=job.task.name,
-        model=job.name,
-        backend=job.tree["backend"],
-        device=job.device.kind,
-        seed=attempt.seed,
-        status=attempt.status,
-        reason=attempt.reason,
-        config=job.config(attempt.seed),
-        parameters=job.model.count(job.task.info) if learner is not None else 0,
-        metrics={} if results is None else dict(results.metrics[index]),
-        metric_units={} if results is None else results.units,
-        costs=costs,
-        curve=tuple(attempt.curve),
-        facts={"primary_metric": PRIMARY, **job.task.facts, "device_name": job.device.name},
-        code=code_hash((type(job.model), type(job.task.system))),
-        versions=versions(),
-        host=host_info(),
-        started=started,
-    )
-
-
-def _save_arrays(store: Store, name: str, job: Job, learner: Learner, results: Evaluation, index: int) -> None:
-    """The trained weights, and a test trajectory with its prediction, beside the record. Plain arrays, no pickle."""
-    system = job.task.system
-    agents = system is not None and system.structure.agents is not None
-    example = {
-        "times": results.example_times,
-        "truth": results.example_truth,
-        "predicted": results.example_predicted[index],
-        "variables": np.array(job.task.info.variables),
-        "space_dim": np.array(system.structure.space_dim if system is not None and agents else 0),
-    }
-    folder = store.folder(name)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for file, arrays in (("example.npz", example), ("weights.npz", learner.engine.weights(index))):
-            buffer = io.BytesIO()
-            np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
-            write_atomic(folder / file, buffer.getvalue())
-    except OSError as error:  # the record matters more: it comes next, and says so if it cannot be written either
-        log.warning("the weights and the example of %s could not be written: %s", job.name, error)
 
 
 def _tell(report: Reporter, job: Job, made: list[Record]) -> None:

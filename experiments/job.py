@@ -1,0 +1,57 @@
+"""What is to be run, and what is known of each seed while it runs."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+from experiments import record as status
+from experiments.identity import identity, run_config
+from experiments.record import Point
+from experiments.task import Task
+from hardware.devices import Device
+from learners.backends.base import Recipe
+from learners.base import Model
+from learners.learner import Budget, Progress
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to run: a model with its options, on a task, within a budget. `tree` is the whole resolved configuration.
+
+    `required`: a budget too small for it is the user's mistake; it is a reason to skip a reference.
+    """
+
+    task: Task
+    model: Model
+    options: dict[str, Any]
+    budget: Budget
+    recipe: Recipe
+    device: Device
+    tree: dict[str, Any]
+    data_seconds: float = 0.0
+    required: bool = True
+
+    @property
+    def name(self) -> str:
+        return self.options["name"]
+
+    def config(self, seed: int) -> dict[str, Any]:
+        return run_config(self.tree, self.options, self.model.learning, self.device.kind, seed)
+
+    def identity(self, seed: int) -> str:
+        used = (type(self.model), type(self.task.system))
+        return identity(self.config(seed), self.task.facts.get("content"), self.device.name, used)
+
+
+@dataclass
+class Attempt:
+    """What is known of one seed while it trains. `last`: where training stands, whether or not it is on the curve."""
+
+    seed: int
+    last: Progress | None = None
+    curve: list[Point] = field(default_factory=list)
+    best: float = math.inf
+    status: str = status.FINISHED
+    reason: str = ""

@@ -1,0 +1,86 @@
+"""From a run that has ended, however it ended, to its record and the arrays beside it."""
+
+from __future__ import annotations
+
+import io
+import logging
+
+import numpy as np
+
+from experiments.evaluate import PRIMARY, Evaluation
+from experiments.identity import code_hash, versions
+from experiments.job import Attempt, Job
+from experiments.record import Costs, Record
+from experiments.store import Store, write_atomic
+from hardware.devices import host_info
+from hardware.meter import Meter
+from learners.learner import Learner
+
+log = logging.getLogger("experiments")
+
+
+def make_record(
+    job: Job, attempt: Attempt, index: int, shared: int, meter: Meter, learner: Learner | None,
+    results: Evaluation | None, started: str,
+) -> Record:  # fmt: skip
+    last = attempt.last
+    readings = meter.readings()
+    memory = meter.peak_memory_bytes()
+    seconds = {name: reading.seconds / shared for name, reading in readings.items()}
+    joules = {name: None if r.energy_j is None else r.energy_j / shared for name, r in readings.items()}
+    costs = Costs(
+        train_flop=None if last is None else last.flop[index],
+        train_flop_executed=None if last is None else last.executed[index],
+        infer_flop_per_time_unit=None if results is None else results.infer_flop_per_time_unit,
+        flop_method=f"counted:{'jaxpr' if job.tree['backend'] == 'jax' else 'torch_dispatch'}",
+        uncounted=() if last is None or learner is None else tuple(sorted(last.uncounted | learner.engine.uncounted)),
+        seconds={"data": job.data_seconds, **seconds},
+        energy_j=joules,
+        energy_method=meter.energy_method,
+        energy_uncertainty=meter.energy_uncertainty,
+        peak_memory_bytes=memory.device or memory.host,
+        shared_by=shared,
+    )
+    return Record(
+        identity=job.identity(attempt.seed),
+        task=job.task.name,
+        model=job.name,
+        backend=job.tree["backend"],
+        device=job.device.kind,
+        seed=attempt.seed,
+        status=attempt.status,
+        reason=attempt.reason,
+        config=job.config(attempt.seed),
+        parameters=job.model.count(job.task.info) if learner is not None else 0,
+        metrics={} if results is None else dict(results.metrics[index]),
+        metric_units={} if results is None else results.units,
+        costs=costs,
+        curve=tuple(attempt.curve),
+        facts={"primary_metric": PRIMARY, **job.task.facts, "device_name": job.device.name},
+        code=code_hash((type(job.model), type(job.task.system))),
+        versions=versions(),
+        host=host_info(),
+        started=started,
+    )
+
+
+def save_arrays(store: Store, name: str, job: Job, learner: Learner, results: Evaluation, index: int) -> None:
+    """The trained weights, and a test trajectory with its prediction, beside the record. Plain arrays, no pickle."""
+    system = job.task.system
+    agents = system is not None and system.structure.agents is not None
+    example = {
+        "times": results.example_times,
+        "truth": results.example_truth,
+        "predicted": results.example_predicted[index],
+        "variables": np.array(job.task.info.variables),
+        "space_dim": np.array(system.structure.space_dim if system is not None and agents else 0),
+    }
+    folder = store.folder(name)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for file, arrays in (("example.npz", example), ("weights.npz", learner.engine.weights(index))):
+            buffer = io.BytesIO()
+            np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
+            write_atomic(folder / file, buffer.getvalue())
+    except OSError as error:  # the record matters more: it comes next, and says so if it cannot be written either
+        log.warning("the weights and the example of %s could not be written: %s", job.name, error)
