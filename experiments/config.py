@@ -161,13 +161,16 @@ def _compose(words: list[str]) -> DictConfig:
     logging.getLogger("hydra").setLevel(logging.ERROR)
     words = [_checked(word) for word in words]
     choices = [word for word in words if word.split("=")[0] in GROUPS]
+    keys = [word for word in words if word not in choices]
     try:
         with initialize_config_module("configs", version_base="1.3"):
-            _check_keys(words, compose("config", overrides=choices))
-            tree = compose("config", overrides=words)
-            for key in OmegaConf.missing_keys(tree):
-                raise UserError(f"{key} must be given: add {key}=VALUE")
-            return tree
+            tree = compose("config", overrides=choices)
+        _check_keys(keys, tree)
+        for override in OverridesParser.create().parse_overrides(keys):
+            OmegaConf.update(tree, override.key_or_group, override.value(), merge=True)
+        for key in OmegaConf.missing_keys(tree):
+            raise UserError(f"{key} must be given: add {key}=VALUE")
+        return tree
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(_explain(error, words)) from None
 
@@ -200,20 +203,21 @@ def _checked(word: str) -> str:
 def _check_keys(words: list[str], tree: DictConfig) -> None:
     """Every key must exist in the configuration that the chosen groups make."""
     known = dict(_flatten(OmegaConf.to_container(tree)))
-    for word in words:
-        key = word.split("=")[0]
-        if key not in GROUPS and key not in known:
+    for key in [word.split("=")[0] for word in words]:
+        if key not in known:
             raise UserError(f"there is no key {key}{nearest(key, known)}")
-        if key not in GROUPS and isinstance(known[key], dict):
+        if isinstance(known[key], dict):
             raise UserError(f"{key} is several settings: {', '.join(f'{key}.{name}' for name in known[key])}")
 
 
 def nearest_key(wrong: str, words: Sequence[str]) -> str:
     """A hint at the key that a bare word may have been meant as."""
+    if wrong in GROUPS:
+        return f"; did you mean {wrong}=…?"
     try:
         _check_keys([wrong], _compose([word for word in words if word.split("=")[0] in GROUPS]))
     except UserError as error:
-        return str(error).partition(";")[1] + str(error).partition(";")[2]
+        return "".join(str(error).partition(";")[1:])
     return f"; did you mean {wrong}=…?"
 
 

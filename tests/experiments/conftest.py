@@ -16,6 +16,9 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[2]
+# Before torch is imported. Its threads wait for each other busily: beside other work on the same cores, networks as
+# small as these take three times as long with two threads as with one.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -44,14 +45,14 @@ def test_list_names_everything_that_run_accepts(here: Callable[..., Any]) -> Non
         for name, line in things.items():
             assert line, f"{group} {name} says nothing of itself"
             assert name in only.out and line in only.out and line in listed.out
-    for model in found["model"]:
-        assert here("run", "pendulum", f"model={model}", "--config").code == 0
+    groups = ("model", "budget", "tracking")
+    for model, budget, tracking in zip_longest(*[found[group] for group in groups]):
+        chosen = [f"model={model}", f"budget={budget or 'flop'}", f"tracking={tracking or 'auto'}"]
+        assert here("run", "pendulum", *chosen, "--config").code == 0
     for task in found["task"]:
         assert here("run", task, "--config", *["task.path=x"] * (task == "trajectories")).code == 0
     for preset in found["experiment"]:
         assert here("run", f"experiment={preset}", "--config").code == 0
-    for budget, tracking in zip(found["budget"], found["tracking"], strict=True):
-        assert here("run", "pendulum", f"budget={budget}", f"tracking={tracking}", "--config").code == 0
 
 
 def test_config_prints_what_would_be_used_and_does_nothing(cli: Callable[..., Any], elsewhere: Path) -> None:

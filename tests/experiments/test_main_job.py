@@ -174,18 +174,21 @@ def test_seeds_together_are_seeds_apart_and_backends_agree(
 @pytest.mark.parametrize("backend", ["jax", "torch"])
 def test_the_real_data_preset(backend: str, here: Callable[..., Any], tmp_path: Path, no_figure: None) -> None:
     words = ["model=hybrid_ode", "budget.flop=null", "budget.sample=640", "seed=0", "tracking=none"]
-    references = "references=true_physics,simulator"
+    # The fit of the equations is the same code on both, and takes the longest to compile.
+    others = {"simulator"} if backend == "jax" else {"simulator", "true_physics"}
+    references = f"references={','.join(others)}"
     done = here("run", "experiment=lynx_hare", *words, references, f"backend={backend}", f"runs={tmp_path}")
     assert done.code == 0
     found = records_in(tmp_path)
-    assert {model for model, _ in found} == {"hybrid_ode", "true_physics", "simulator"}
+    assert {model for model, _ in found} == {"hybrid_ode", *others}
     for (model, _), record in found.items():
         assert record.task == "trajectories" and len(record.facts["content"]) == 64
         # Nobody knows the true parameters of real lynx: there is no simulator of them.
         assert record.status == ("skipped" if model == "simulator" else "finished"), model
         assert (model == "simulator") == (record.metrics == {})
     assert "true parameter values are not known" in found["simulator", 0].reason
-    assert found["hybrid_ode", 0].parameters > found["true_physics", 0].parameters == 4
+    # A network, and the four parameters of the equations beside it, which are trained because nobody knows them.
+    assert found["hybrid_ode", 0].parameters == 17154 + 4
     assert "simulator: skipped 1/1" in done.out
 
 

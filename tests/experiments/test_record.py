@@ -1,0 +1,157 @@
+"""Records as text and identities as names: nothing is lost or invented on the way, whatever the values."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from experiments.identity import _syntax
+from experiments.record import SCHEMA, Costs, Point, Record, identity_of
+from experiments.store import Store
+
+# Lone surrogates are what Python makes of a file name that is not UTF-8.
+TEXT = st.text(st.characters(codec=None, exclude_categories=())) | st.sampled_from(
+    ["", "\x00", "a\nb", '"\\', "'; DROP TABLE records; --", "Größe 鳥 🐦", "\ud800", "../../etc/passwd", "NaN", "null"]
+)
+NAME = st.text(st.characters(codec="utf-8"))  # of metrics, phases and libraries: ours to choose
+COUNT = st.integers(0, 2**62)
+FINITE = st.floats(allow_nan=False, allow_infinity=False)
+UNKNOWN = st.none() | st.floats()  # NaN and infinities mean "no number" and come back as None
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**63) | FINITE | TEXT,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
+    max_leaves=8,
+)
+DICT = st.dictionaries(TEXT, JSON, max_size=3)
+POINTS = st.builds(
+    Point, step=COUNT, samples=COUNT, flop=COUNT, seconds=FINITE, energy_j=UNKNOWN, train_loss=UNKNOWN, error=UNKNOWN
+)
+COSTS = st.builds(
+    Costs,
+    train_flop=st.none() | COUNT,
+    train_flop_executed=st.none() | COUNT,
+    infer_flop_per_time_unit=UNKNOWN,
+    flop_method=TEXT,
+    uncounted=st.lists(TEXT, max_size=2).map(tuple),
+    seconds=st.dictionaries(NAME, FINITE, max_size=3),
+    energy_j=st.dictionaries(NAME, UNKNOWN, max_size=3),
+    energy_method=TEXT,
+    energy_uncertainty=UNKNOWN,
+    peak_memory_bytes=st.none() | COUNT,
+    shared_by=st.integers(1, 8),
+)
+RECORDS = st.builds(
+    Record,
+    identity=st.from_regex("[0-9a-f]{20}", fullmatch=True),
+    **{name: TEXT for name in ("task", "model", "backend", "device", "status", "reason", "code", "started")},
+    seed=st.integers(0, 2**32 - 1),
+    parameters=COUNT,
+    config=DICT,
+    facts=DICT,
+    host=DICT,
+    metrics=st.dictionaries(NAME, UNKNOWN, max_size=3),
+    metric_units=st.dictionaries(NAME, TEXT, max_size=3),
+    versions=st.dictionaries(NAME, TEXT, max_size=3),
+    costs=COSTS,
+    curve=st.lists(POINTS, max_size=3).map(tuple),
+)
+HERE = settings(max_examples=50, deadline=None)
+
+
+def without_nan(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {key: without_nan(item) for key, item in value.items()}
+    return [without_nan(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+@HERE
+@given(RECORDS)
+def test_a_record_comes_back_as_it_was(record: Record) -> None:
+    text = record.to_json()
+    text.encode("ascii")  # whatever the encoding of the machine that reads it
+    back = Record.from_json(text)
+    assert without_nan(asdict(back)) == without_nan(asdict(record))
+    assert back.to_json() == text
+    json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+
+
+@HERE
+@given(RECORDS, st.data())
+def test_a_damaged_record_is_refused_by_a_ValueError_and_nothing_else(record: Record, data: st.DataObject) -> None:
+    text = record.to_json()
+    with pytest.raises(ValueError):
+        Record.from_json(text[: data.draw(st.integers(0, len(text) - 1))])
+    raw = json.loads(text)
+    name = data.draw(st.sampled_from([f.name for f in fields(Record)]))
+    raw[name] = data.draw(st.sampled_from([None, True, 3, 0.5, "x", [], [3], {}, {"x": [1]}]))
+    try:
+        back = Record.from_json(json.dumps(raw))
+    except ValueError:
+        return
+    # What is accepted is a record that every reader can use: writing and reading it again changes nothing.
+    assert Record.from_json(back.to_json()) == back
+    assert isinstance(getattr(back, name), type(getattr(record, name)))
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "not JSON"),
+        ("[" * 100_000, "not JSON"),
+        ("null", "no schema number"),
+        ("[]", "no schema number"),
+        ("{}", "no schema number"),
+        (f'{{"schema": {SCHEMA + 1}}}', f"reads schema {SCHEMA}"),
+        (f'{{"schema": {SCHEMA}}}', "missing"),
+        (f'{{"schema": {SCHEMA}, "colour": 1}}', "colour"),
+    ],
+)
+def test_what_is_no_record_says_why(text: str, reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        Record.from_json(text)
+
+
+@HERE
+@given(DICT)
+def test_identity_depends_on_values_and_not_on_order(config: dict[str, Any]) -> None:
+    turned = {key: config[key] for key in reversed(config)}
+    assert identity_of(config) == identity_of(turned) == identity_of(json.loads(json.dumps(config)))
+    assert Store("runs").folder(identity_of(config)).parent == Path("runs")
+    for key in config:
+        assert identity_of({**config, key: [config[key]]}) != identity_of(config)
+    assert identity_of({**config, "another key": 0}) != identity_of(config)
+
+
+def test_identity_tells_neighbours_apart() -> None:
+    values = [0, 1, 1.5, math.nextafter(1.5, 2), "1", True, None, [], {}, [1], "", -1, 1e300]
+    assert len({identity_of({"x": value}) for value in values}) == len(values)
+    assert identity_of({"x": {"a": 1, "b": 2}}) == identity_of({"x": {"b": 2, "a": 1}})
+
+
+CODE = '''
+"""What it is."""
+def f(x):
+    """What it does."""
+    return x + 1
+'''
+
+
+def test_the_code_hash_sees_code_and_nothing_else() -> None:
+    same = [
+        CODE.replace("return", "# why\n    return"),
+        CODE.replace("What it does.", "Something else."),
+        CODE.replace('    """What it does."""\n', ""),
+        CODE.replace("x + 1", "(x\n            + 1)  # the same"),
+    ]
+    assert {_syntax(source) for source in same} == {_syntax(CODE)}
+    other = [CODE.replace("+ 1", "+ 2"), CODE.replace("f(x)", "g(x)"), CODE.replace("x + 1", "x + '1'"), CODE + "x = 1"]
+    assert len({_syntax(source) for source in [CODE, *other]}) == 5
