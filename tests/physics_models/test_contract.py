@@ -194,7 +194,7 @@ def test_summaries_are_the_docstrings() -> None:
 
 
 def test_unknown_name_gets_the_nearest() -> None:
-    with pytest.raises(KeyError, match=r"no system is called 'lorentz63'.* did you mean 'lorenz63'\?"):
+    with pytest.raises(KeyError, match=r"no system is called 'lorentz63'.*did you mean 'lorenz63'\?"):
         systems.load("lorentz63")
 
 
