@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.record import SCHEMA, identity_of
+from physics_models.syntax import parse
 
 ROOT = Path(__file__).parent.parent
 # What decides a run's numbers; the command line, tables and tracking do not.
@@ -46,7 +47,7 @@ def code_hash(used: tuple[type, ...] = ()) -> str:
 
 
 def _syntax(source: str) -> str:
-    tree = ast.parse(source)
+    tree = parse(source)
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             first = node.body[0] if node.body else None

@@ -17,6 +17,7 @@ import numpy as np
 from physics_models import simulate as simulate_module
 from physics_models.base import System
 from physics_models.simulate import Reference, simulate
+from physics_models.syntax import parse
 
 FOLDER = Path("structured-vs-blackbox") / "reference"
 # Part of every key: raise it when the drawing of initial states or the layout of the files changes.
@@ -76,7 +77,7 @@ def _key(system: System, rng_seed: int, n: int, times: np.ndarray, rtol: float) 
 
 def _code_hash(file: Path) -> str:
     """Hash of a file's syntax tree without docstrings: comments, layout and documentation may change freely."""
-    tree = ast.parse(file.read_bytes())
+    tree = parse(file.read_bytes())
     for node in ast.walk(tree):
         if (
             isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
