@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import functools
 import hashlib
 import importlib.metadata
@@ -11,15 +10,18 @@ from pathlib import Path
 from typing import Any
 
 from experiments.record import SCHEMA, identity_of
-from physics_models.syntax import parse
+from physics_models.syntax import canonical
 
 ROOT = Path(__file__).parent.parent
 # What decides a run's numbers; the command line, tables and tracking do not.
 # Of systems and models only the one in use counts, wherever it is: adding one changes no other's identity.
 CODE = (
     "physics_models/base.py", "physics_models/simulate.py", "physics_models/cache.py", "physics_models/order_*.py",
-    "learners/*.py", "learners/backends/*.py", "hardware/*.py", "hardware/catalogue/*.yaml",
+    "learners/*.py", "learners/backends/*.py", "hardware/cost.py", "hardware/flops_*.py", "hardware/formulas.py",
+    "hardware/energy*.py", "hardware/meter.py", "hardware/compiled_jax.py", "hardware/hlo.py",
+    "hardware/catalogue/generic_server_cpu.yaml",
     "experiments/metrics/*.py", "experiments/task.py", "experiments/evaluate.py", "experiments/run.py",
+    "experiments/job.py",
     "experiments/make_record.py", "experiments/trajectories.py", "experiments/read_*.py", "experiments/data/*.py",
     "experiments/first_guess.py",
 )  # fmt: skip
@@ -36,28 +38,14 @@ def code_hash(used: tuple[type, ...] = ()) -> str:
     for path in sorted({path for pattern in CODE for path in ROOT.glob(pattern)}):
         digest.update(path.relative_to(ROOT).as_posix().encode())
         text = path.read_text(encoding="utf-8")
-        digest.update((_syntax(text) if path.suffix == ".py" else text).encode())
+        digest.update((canonical(text) if path.suffix == ".py" else text).encode())
     for cls in used:
         try:
             source = inspect.getsource(inspect.getmodule(cls) or cls)
         except (OSError, TypeError):  # a class made in a session, or none at all (NoneType: no system)
             source = ""
-        digest.update(f"{cls.__qualname__}\n{_syntax(source)}".encode())
+        digest.update(f"{cls.__qualname__}\n{canonical(source)}".encode())
     return digest.hexdigest()[:16]
-
-
-def _syntax(source: str) -> str:
-    tree = parse(source)
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            first = node.body[0] if node.body else None
-            if (
-                isinstance(first, ast.Expr)
-                and isinstance(first.value, ast.Constant)
-                and isinstance(first.value.value, str)
-            ):
-                node.body = node.body[1:]
-    return ast.dump(tree)
 
 
 @functools.cache

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+from typing import Any
 
 import numpy as np
 
@@ -12,9 +13,10 @@ from experiments.identity import code_hash, versions
 from experiments.job import Attempt, Job
 from experiments.record import Costs, Record
 from experiments.store import Store, write_atomic
+from hardware.cost import Cost
 from hardware.devices import host_info
 from hardware.meter import Meter
-from learners.learner import Learner
+from learners.learner import Learner, Progress
 
 log = logging.getLogger("experiments")
 
@@ -30,10 +32,11 @@ def make_record(
     joules = {name: None if r.energy_j is None else r.energy_j / shared for name, r in readings.items()}
     costs = Costs(
         train_flop=None if last is None else last.flop[index],
-        train_flop_executed=None if last is None else last.executed[index],
+        train_flop_executed=None if last is None else last.executed[index].flop,
+        **({} if last is None else _work(last.costs[index])),
         infer_flop_per_time_unit=None if results is None else results.infer_flop_per_time_unit,
         flop_method=f"counted:{'jaxpr' if job.tree['backend'] == 'jax' else 'torch_dispatch'}",
-        uncounted=() if last is None or learner is None else tuple(sorted(last.uncounted | learner.engine.uncounted)),
+        uncounted=() if last is None or learner is None else _uncounted(last, learner),
         seconds={"data": job.data_seconds, **seconds},
         energy_j=joules,
         energy_method=meter.energy_method,
@@ -62,6 +65,20 @@ def make_record(
         host=host_info(),
         started=started,
     )
+
+
+def _work(cost: Cost) -> dict[str, Any]:
+    return {
+        "train_flop_by_kind": {f"{kind} {dtype}": flop for (kind, dtype), flop in cost.by_kind.items()},
+        "train_operations": cost.operations,
+        "train_least_bytes": cost.least_bytes,
+        "train_unfused_bytes": cost.unfused_bytes,
+    }
+
+
+def _uncounted(last: Progress, learner: Learner) -> tuple[str, ...]:
+    """Operations without a rule, in training and in the counted predictions."""
+    return tuple(sorted(learner.engine.uncounted.union(*(c.uncounted for c in (*last.costs, *last.executed)))))
 
 
 def save_arrays(store: Store, name: str, job: Job, learner: Learner, results: Evaluation, index: int) -> None:

@@ -42,13 +42,20 @@ class Costs:
     """What the run cost, by phase, each figure with how it was obtained. None is unknown, never zero.
 
     `train_flop`: operations the model's training required. `train_flop_executed`: those the device executed on its
-    behalf, lanes of a shared program included. `flop_method`: counter used. `uncounted`: operations without a rule
+    behalf, lanes of a shared program included. `train_flop_by_kind`: `train_flop` by "kind dtype" ("matmul float32").
+    `train_operations`, `train_*_bytes`: see `hardware.cost.Cost`; `train_fused_bytes` is estimated from the compiled
+    program (None where there is none). `flop_method`: counter used. `uncounted`: operations without a rule
     (the counts are then lower bounds). `energy_j`, `seconds`: by phase (`data` in full in every record that used it);
     where seeds ran together in one program this is an equal share of what was measured (`shared_by` seeds).
     """
 
     train_flop: int | None = None
     train_flop_executed: int | None = None
+    train_flop_by_kind: dict[str, int] = field(default_factory=dict)
+    train_operations: int | None = None
+    train_least_bytes: int | None = None
+    train_fused_bytes: int | None = None
+    train_unfused_bytes: int | None = None
     infer_flop_per_time_unit: float | None = None
     flop_method: str = ""
     uncounted: tuple[str, ...] = ()

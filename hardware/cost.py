@@ -53,6 +53,19 @@ class Cost:
         shares = {kind: self.flop - self.transcendental, "transcendental": self.transcendental}
         return replace(self, parts=tuple(sorted((k, dtype, flop) for k, flop in shares.items() if flop)))
 
+    def share(self, n: int) -> Cost:
+        """An equal share among n, every number rounded down."""
+        parts = tuple((kind, dtype, flop // n) for kind, dtype, flop in self.parts)
+        return replace(
+            self,
+            flop=self.flop // n,
+            transcendental=self.transcendental // n,
+            parts=parts,
+            operations=self.operations // n,
+            unfused_bytes=self.unfused_bytes // n,
+            least_bytes=self.least_bytes // n,
+        )
+
     def resolve(self) -> Cost:
         """Itself: a cost is final."""
         return self

@@ -39,10 +39,10 @@ def levenberg_marquardt(engine: Engine, theta: np.ndarray, starts: np.ndarray, i
         for direction in np.eye(p):
             (up, cost_up), (down, cost_down) = (engine.residual(theta + s * h * direction, starts) for s in (1, -1))
             columns.append((up - down) / (2 * h))
-            total = total + cost_up + cost_down + Cost(2 * r.size)
+            total = total + cost_up + cost_down + Cost(2 * r.size).of("elementwise", "float64")
         jacobian = np.stack(columns, axis=1)
         hessian, gradient, loss = jacobian.T @ jacobian, jacobian.T @ r, float(r @ r) / r.size
-        total = total + Cost(2 * r.size * p * (p + 1) + 2 * r.size)
+        total = total + Cost(2 * r.size * p * (p + 1) + 2 * r.size).of("matmul", "float64")
         if not np.isfinite(hessian).all() or not np.isfinite(gradient).all():
             yield Iteration(theta, float("nan"), total)
             return
@@ -51,7 +51,7 @@ def levenberg_marquardt(engine: Engine, theta: np.ndarray, starts: np.ndarray, i
         for _ in range(TRIALS):
             trial = theta - np.linalg.solve(hessian + damping * np.diag(scale), gradient)
             candidate, cost = engine.residual(trial, starts)
-            total = total + cost + Cost(2 * p**3 // 3 + 2 * p**2 + 2 * r.size)
+            total = total + cost + Cost(2 * p**3 // 3 + 2 * p**2 + 2 * r.size).of("linalg", "float64")
             value = float(candidate @ candidate) / r.size
             if value < loss:  # a residual that is not finite is never an improvement
                 stalled = loss - value < STALLED * loss and damping < 1e-6

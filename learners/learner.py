@@ -53,20 +53,24 @@ class Budget:
 class Progress:
     """Where training stands after a chunk. Lists have one entry a seed; joules and seconds are shared equally.
 
+    `costs`: what the model's training required of each seed, `executed`: what was executed for it, both cumulative.
     `loss`: mean training loss since the last one (NaN where there is none). `checkpoint`: whether the weights are to
     be evaluated now (log-spaced in steps). `fraction`: of the budget used, by its tightest limit.
     """
 
     step: int = 0
     samples: int = 0
-    flop: list[int] = field(default_factory=list)
-    executed: list[int] = field(default_factory=list)
+    costs: list[Cost] = field(default_factory=list)
+    executed: list[Cost] = field(default_factory=list)
     seconds: float = 0.0
     energy_j: float | None = None
     loss: list[float] = field(default_factory=list)
     checkpoint: bool = False
     fraction: float = 0.0
-    uncounted: frozenset[str] = frozenset()
+
+    @property
+    def flop(self) -> list[int]:
+        return [cost.flop for cost in self.costs]
 
 
 class Learner:
@@ -125,7 +129,7 @@ class Learner:
     def _untrained(self) -> Progress:
         """The model as drawn, at no cost: where every curve starts."""
         n = len(self.seeds)
-        return Progress(flop=[0] * n, executed=[0] * n, loss=[math.nan] * n, energy_j=0.0, checkpoint=True)
+        return Progress(costs=[Cost()] * n, executed=[Cost()] * n, loss=[math.nan] * n, energy_j=0.0, checkpoint=True)
 
     def _fit_least_squares(self, budget: Budget, meter: Meter) -> Iterator[Progress]:
         starts = self.points.starts
@@ -162,7 +166,7 @@ class Learner:
 
     def _fit_gradient(self, budget: Budget, meter: Meter) -> Iterator[Progress]:
         n_seeds, batch = len(self.seeds), self.recipe.batch
-        state = Progress(flop=[0] * n_seeds, executed=[0] * n_seeds)
+        state = Progress(costs=[Cost()] * n_seeds, executed=[Cost()] * n_seeds)
         if budget.joule is not None and meter.energy_method == "none":
             raise BudgetError(f"budget.joule cannot be kept: {meter.energy_reason}")
         yield self._untrained()
@@ -180,11 +184,9 @@ class Learner:
                 done = self.engine.train(starts)
             took = time.perf_counter() - before
             steps_now = max(1, min(2 * n, int(CHUNK_SECONDS * n / max(took, 1e-9))))
-            costs = [Cost(f + g) for f, g in zip(state.flop, done.flop, strict=True)]
-            executed = [f + g for f, g in zip(state.executed, done.executed, strict=True)]
-            state = Progress(
-                state.step + n, state.samples + n * batch, executed=executed, uncounted=state.uncounted | done.uncounted
-            )
+            costs = [a + b for a, b in zip(state.costs, done.costs, strict=True)]
+            executed = [a + b for a, b in zip(state.executed, done.executed, strict=True)]
+            state = Progress(state.step + n, state.samples + n * batch, executed=executed)
             state = self._reading(meter, state, costs)
             if budget.flop is not None and state.step == 1 and max(state.flop) > budget.flop:
                 raise BudgetError(
@@ -205,9 +207,8 @@ class Learner:
 
     def _reading(self, meter: Meter, state: Progress, costs: Sequence[Cost]) -> Progress:
         reading, n = meter.reading("train"), len(self.seeds)
-        state.flop = [cost.flop for cost in costs]
-        state.executed = state.executed or state.flop
-        state.uncounted = state.uncounted.union(*(cost.uncounted for cost in costs))
+        state.costs = list(costs)
+        state.executed = state.executed or state.costs
         state.seconds = reading.seconds / n
         state.energy_j = None if reading.energy_j is None else reading.energy_j / n
         return state

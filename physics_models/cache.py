@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import inspect
 import json
@@ -17,7 +16,7 @@ import numpy as np
 from physics_models import simulate as simulate_module
 from physics_models.base import System
 from physics_models.simulate import Reference, simulate
-from physics_models.syntax import parse
+from physics_models.syntax import canonical
 
 FOLDER = Path("structured-vs-blackbox") / "reference"
 # Part of every key: raise it when the drawing of initial states or the layout of the files changes.
@@ -76,15 +75,7 @@ def _key(system: System, rng_seed: int, n: int, times: np.ndarray, rtol: float) 
 
 
 def _code_hash(file: Path) -> str:
-    """Hash of a file's syntax tree without docstrings: comments, layout and documentation may change freely."""
-    tree = parse(file.read_bytes())
-    for node in ast.walk(tree):
-        if (
-            isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
-            and ast.get_docstring(node, clean=False) is not None
-        ):
-            node.body = node.body[1:]
-    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()
+    return hashlib.sha256(canonical(file.read_bytes()).encode()).hexdigest()
 
 
 def _read(path: Path, shape: tuple[int, ...], rtol: float) -> Reference | None:

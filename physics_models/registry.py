@@ -15,6 +15,8 @@ from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
+from physics_models.syntax import parse
+
 
 def class_name(name: str) -> str:
     """The class a file must define: cucker_smale -> CuckerSmale."""
@@ -75,7 +77,7 @@ class Registry:
 
 
 def _first_docstring_line(path: Path, name: str) -> str:
-    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+    for node in parse(path.read_text(encoding="utf-8")).body:
         if isinstance(node, ast.ClassDef) and node.name == name:
             return (ast.get_docstring(node) or "").partition("\n")[0]
     return ""

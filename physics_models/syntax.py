@@ -18,3 +18,15 @@ def parse(source: str | bytes) -> ast.Module:
         except SystemError:
             time.sleep(0.01)
     return ast.parse(source)
+
+
+def canonical(source: str | bytes) -> str:
+    """The syntax of a source as text, without docstrings: comments, layout and documentation may change freely."""
+    tree = parse(source)
+    for node in ast.walk(tree):
+        if (
+            isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+            and ast.get_docstring(node, clean=False) is not None
+        ):
+            node.body = node.body[1:]
+    return ast.dump(tree)

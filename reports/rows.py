@@ -184,6 +184,10 @@ def _of_phase(phase: str, costs: str) -> Callable[[Record], float | None]:
 
 DETAILS: tuple[tuple[Column, Callable[[Record], float | None]], ...] = (
     (Column("executed", "train_flop_executed", "", "FLOP", DETAIL), lambda r: r.costs.train_flop_executed),
+    (Column("operations", "train_operations", "", "", DETAIL), lambda r: r.costs.train_operations),
+    (Column("least_bytes", "train_least_bytes", "", "B", DETAIL), lambda r: r.costs.train_least_bytes),
+    (Column("fused_bytes", "train_fused_bytes", "", "B", DETAIL), lambda r: r.costs.train_fused_bytes),
+    (Column("unfused_bytes", "train_unfused_bytes", "", "B", DETAIL), lambda r: r.costs.train_unfused_bytes),
     *(
         (Column(f"{phase}_{costs}", f"{phase}_{costs}", "", unit, DETAIL), _of_phase(phase, costs))
         for phase in PHASES

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -66,12 +66,15 @@ class Points:
 
 @dataclass
 class Trained:
-    """What a call of `train` did: losses by step (S, n), FLOPs of each seed, and those executed for it."""
+    """What a call of `train` did: losses by step (S, n), the cost of each seed, and of what was executed for it."""
 
     losses: np.ndarray
-    flop: list[int]
-    executed: list[int]
-    uncounted: frozenset[str] = field(default_factory=frozenset)
+    costs: list[Cost]
+    executed: list[Cost]
+
+    @property
+    def flop(self) -> list[int]:
+        return [cost.flop for cost in self.costs]
 
 
 class Engine(ABC):

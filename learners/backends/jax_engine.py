@@ -154,14 +154,7 @@ class JaxEngine(Engine):
             self._state, self._y, self._t, self._put(padded), self._put(np.int32(n))
         )
         losses = np.asarray(losses)[:, :n]  # waits for the device
-        costs = lanes.lanes(self.seeds)
-        executed = whole.resolve()
-        return Trained(
-            losses,
-            [c.flop for c in costs],
-            [executed.flop // self.seeds] * self.seeds,
-            executed.uncounted,
-        )
+        return Trained(losses, lanes.lanes(self.seeds), [whole.resolve().share(self.seeds)] * self.seeds)
 
     def _put(self, array: Any) -> jax.Array:
         return jax.device_put(array, self.device)

@@ -83,8 +83,7 @@ class TorchEngine(Engine):
                 costs[seed] = costs[seed] + cost
             losses[seed] = torch.stack(pending).cpu().numpy()  # waits for the device, once a chunk
         self._steps_done += n
-        flop = [cost.flop for cost in costs]
-        return Trained(losses, flop, flop, costs[0].uncounted)
+        return Trained(losses, costs, costs)
 
     def _step(self, seed: int, starts: torch.Tensor, k: int) -> tuple[torch.Tensor, Cost]:
         """One optimiser step. Its cost is counted once for every number of solver steps met, and looked up after."""

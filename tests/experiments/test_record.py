@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from experiments.identity import _syntax
 from experiments.record import SCHEMA, Costs, Point, Record, identity_of
 from experiments.store import Store
+from physics_models.syntax import canonical
 
 # Lone surrogates are what Python makes of a file name that is not UTF-8.
 TEXT = st.text(st.characters(codec=None, exclude_categories=())) | st.sampled_from(
@@ -153,14 +153,14 @@ def test_the_code_hash_sees_code_and_nothing_else() -> None:
         CODE.replace('    """What it does."""\n', ""),
         CODE.replace("x + 1", "(x\n            + 1)  # the same"),
     ]
-    assert {_syntax(source) for source in same} == {_syntax(CODE)}
+    assert {canonical(source) for source in same} == {canonical(CODE)}
     other = [CODE.replace("+ 1", "+ 2"), CODE.replace("f(x)", "g(x)"), CODE.replace("x + 1", "x + '1'"), CODE + "x = 1"]
-    assert len({_syntax(source) for source in [CODE, *other]}) == 5
+    assert len({canonical(source) for source in [CODE, *other]}) == 5
 
 
 def test_the_code_hash_does_not_mind_other_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     """CPython 3.11 raises SystemError when two threads build trees; that is too rare to wait for here."""
-    right, expected, calls = ast.parse, _syntax(CODE), []
+    right, expected, calls = ast.parse, canonical(CODE), []
 
     def parse(source: str) -> ast.Module:
         calls.append(source)
@@ -169,4 +169,4 @@ def test_the_code_hash_does_not_mind_other_threads(monkeypatch: pytest.MonkeyPat
         return right(source)
 
     monkeypatch.setattr("physics_models.syntax.ast.parse", parse)
-    assert _syntax(CODE) == expected and len(calls) == 3
+    assert canonical(CODE) == expected and len(calls) == 3
