@@ -14,7 +14,7 @@ from typing import Any
 from experiments.errors import UserError, nearest
 
 VERBS = ("run", "list", "report", "check", "completion")
-FLAGS = ("--force", "--json", "--quiet", "--config", "--runs", "--out", "--format", "--target")
+FLAGS = ("--force", "--json", "--quiet", "--config", "--runs", "--out", "--format", "--target", "--mix-joules")
 FORMATS = ("terminal", "markdown", "csv", "latex")
 
 EPILOG = """examples:
@@ -78,6 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("--out", help="where to write the files (default: RUNS/comparison)")
     report.add_argument("--format", choices=FORMATS, default="terminal", help="what to print (all are written)")
     report.add_argument("--target", type=float, action="append", help="an error whose cost is asked for (repeatable)")
+    report.add_argument("--mix-joules", action="store_true", help="rank measured and modelled joules together")
     check = verbs.add_parser("check", help="what this machine can run and measure")
     check.add_argument("--json", action="store_true")
     shell = verbs.add_parser("completion", help='print a completion script: eval "$(experiments completion bash)"')
@@ -179,7 +180,7 @@ def _list(options: argparse.Namespace) -> int:
 def _report(options: argparse.Namespace) -> int:
     from experiments.report import write_report
 
-    write_report(options.task, Path(options.runs), options.out, options.format, options.target)
+    write_report(options.task, Path(options.runs), options.out, options.format, options.target, options.mix_joules)
     return 0
 
 

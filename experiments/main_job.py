@@ -157,13 +157,14 @@ def _track_comparison(tracker: Tracker, settings: Settings, records: Sequence[Re
     tracked.finish()
 
 
-def draw(records: Sequence[Record], store: Store, stem: Path) -> list[Path]:
+def draw(records: Sequence[Record], store: Store, stem: Path, mix_joules: bool = False) -> list[Path]:
     """The figure of these records, as PNG and SVG; none, with a warning, where it cannot be written."""
     from reports.figures import comparison_figure
 
     try:
         stem.parent.mkdir(parents=True, exist_ok=True)
-        return comparison_figure(records, {r.identity: store.folder(r.identity) for r in records}, stem)
+        folders = {r.identity: store.folder(r.identity) for r in records}
+        return comparison_figure(records, folders, stem, mix_joules=mix_joules)
     except OSError as error:
         log.warning("the figure could not be written to %s: %s", stem.parent, error.strerror)
         return []

@@ -17,7 +17,9 @@ from reports.tables import render
 ENDINGS = {"markdown": "md", "csv": "csv", "latex": "tex"}
 
 
-def write_report(task: str, runs: Path, out: str | None, shown: str, targets: list[float] | None) -> list[Path]:
+def write_report(
+    task: str, runs: Path, out: str | None, shown: str, targets: list[float] | None, mix_joules: bool = False
+) -> list[Path]:
     """Print one format and write all of them, with the figure and the table of runs as Parquet; returns the paths."""
     for target in targets or []:
         if not (math.isfinite(target) and target > 0):
@@ -31,7 +33,7 @@ def write_report(task: str, runs: Path, out: str | None, shown: str, targets: li
         known = sorted({record.task for record in records})
         held = f"it has {', '.join(known)}" if known else "it is empty"
         raise UserError(f"no record of task {task} is in {runs}; {held}{nearest(task, known)}")
-    comparison = compare(chosen, targets)
+    comparison = compare(chosen, targets, mix_joules=mix_joules)
     stem = Path(out or runs / "comparison") / task
     try:
         stem.parent.mkdir(parents=True, exist_ok=True)
@@ -39,7 +41,7 @@ def write_report(task: str, runs: Path, out: str | None, shown: str, targets: li
         for form, path in zip(ENDINGS, paths, strict=True):
             path.write_text(render(comparison, form), encoding="utf-8")
         store.to_parquet(stem.with_suffix(".parquet"))
-        paths += [stem.with_suffix(".parquet"), *draw(chosen, store, stem)]
+        paths += [stem.with_suffix(".parquet"), *draw(chosen, store, stem, mix_joules)]
     except OSError as error:
         raise UserError(
             f"the report could not be written to {stem.parent} ({error.strerror}); use --out FOLDER"

@@ -41,17 +41,21 @@ STYLE: dict[Any, Any] = {
 
 
 def comparison_figure(
-    records: Sequence[Record], folders: Mapping[str, Path], out_stem: Path, primary: str | None = None
+    records: Sequence[Record],
+    folders: Mapping[str, Path],
+    out_stem: Path,
+    primary: str | None = None,
+    mix_joules: bool = False,
 ) -> list[Path]:
     """Draw the comparison of one task's records to `out_stem`.png and .svg; returns both paths.
 
     `folders`: each run's folder by its identity, whose `example.npz` is drawn if it is there. The same records give the
-    same files, byte for byte.
+    same files, byte for byte. `mix_joules`: see `compare`.
     """
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    comparison = compare(records, primary=primary)
+    comparison = compare(records, primary=primary, mix_joules=mix_joules)
     styles = {row.label: style for row, style in zip(comparison, _styles(comparison), strict=True)}
     examples = examples_of(comparison, folders)
     with rc_context(STYLE):
@@ -118,6 +122,8 @@ def _errors(panel: Any, comparison: Comparison, styles: Mapping[str, dict[str, A
         axes.set_yscale("log")
         found = False
         for i, row in enumerate(comparison):
+            if axis == JOULE and row.joules_withheld:
+                continue
             handle, errors = _curve(axes, row, axis, comparison.primary, styles[row.label], i)
             drawn += errors
             if handle is not None:
@@ -157,8 +163,9 @@ def _legend_columns(names: Sequence[str]) -> int:
 
 
 def _energy_methods(comparison: Comparison) -> str:
-    methods = {energy(row) for row in comparison if row.energy_methods}
-    kinds = {kind(method) for row in comparison for method, _ in row.energy_methods}
+    shown = [row for row in comparison if row.energy_methods and not row.joules_withheld]
+    methods = {energy(row) for row in shown}
+    kinds = {kind(method) for row in shown for method, _ in row.energy_methods}
     if len(kinds) > 1:
         return plotted(f", {' and '.join(sorted(kinds))}: not to be compared", 60)
     return "".join(f", {plotted(' and '.join(sorted(methods)))}" for _ in kinds)

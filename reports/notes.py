@@ -49,7 +49,9 @@ def heading(comparison: Comparison) -> str:
 def notes(comparison: Comparison) -> list[str]:
     """The footnotes: how figures over seeds were made, how costs were obtained, what went wrong in which row."""
     lines = [_seeds(comparison)]
-    counters = _joined(run.costs.flop_method for run in comparison.runs if run.costs.flop_method)
+    counters = _joined(
+        run.costs.flop_method.removeprefix("counted:") for run in comparison.runs if run.costs.flop_method
+    )
     lines.append(f"FLOP: {'counted by ' + counters if counters else 'by no named method'}; a multiply-add is 2.")
     for names, rows in _rows_by(comparison, lambda row: row.uncounted):
         lines.append(f"≥ marks a lower bound, because there is no rule to count {', '.join(names)} ({_labels(rows)}).")
@@ -76,9 +78,14 @@ def warnings(comparison: Comparison) -> list[str]:
     lines = []
     methods = {method for row in comparison.rows for method, _ in row.energy_methods}
     if len({kind(method) for method in methods}) > 1:
+        withheld = [row for row in comparison.rows if row.joules_withheld]
         lines.append(
-            "Joules were measured in some runs and modelled in others: do not compare them across methods "
-            f"({', '.join(sorted(methods))})."
+            f"Joules were measured in some runs and modelled in others ({', '.join(sorted(methods))}): "
+            + (
+                f"one ranking does not mix them, so those of {_labels(withheld)} are withheld (--mix-joules shows all)."
+                if withheld
+                else "they are shown together as asked, but do not compare them across methods."
+            )
         )
     elif len(methods) > 1:
         lines.append(f"Joules come from different methods: {', '.join(sorted(methods))}.")

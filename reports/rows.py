@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any
 
@@ -62,6 +62,7 @@ class Row:
     settings: dict[str, str]
     runs: tuple[Record, ...]
     figures: dict[str, Spread | None]
+    joules_withheld: bool = False  # modelled ones, in a comparison where others are measured
 
     @property
     def model(self) -> str:
@@ -121,13 +122,17 @@ class Comparison:
 
 
 def compare(
-    records: Sequence[Record], targets: Sequence[float] | None = None, primary: str | None = None
+    records: Sequence[Record],
+    targets: Sequence[float] | None = None,
+    primary: str | None = None,
+    mix_joules: bool = False,
 ) -> Comparison:
     """The comparison of all runs of one task.
 
     `targets`: errors whose cost is asked for; chosen from the curves when not given. `primary`: the metric of the
-    curves, by default what the records' facts say. Raises ValueError for records of several tasks or for a target
-    that is no error.
+    curves, by default what the records' facts say. `mix_joules`: rank measured and modelled joules together; else,
+    where some rows have measured ones, those of the other rows are withheld. Raises ValueError for records of several
+    tasks or for a target that is no error.
     """
     tasks = sorted({record.task for record in records})
     if len(tasks) > 1:
@@ -150,8 +155,22 @@ def compare(
         label = " ".join([group[0].model, *(f"{key}={value}" for key, value in shown.items())])
         figures = {column.key: _figure(column, group, error) for column in columns}
         rows.append(Row(label, shown, tuple(group), figures))
+    if not mix_joules:
+        rows = _of_one_kind(rows, columns)
     rows.sort(key=lambda row: _order(row, metrics[0].key))
     return Comparison(tasks[0] if tasks else "", error, tuple(rows), columns, chosen, superseded)
+
+
+def _of_one_kind(rows: list[Row], columns: Sequence[Column]) -> list[Row]:
+    """The rows, without the joules of those that were not measured where any were: one ranking, one kind."""
+    kinds = [{method.partition(":")[0] for method, _ in row.energy_methods} for row in rows]
+    if len(set().union(*kinds)) < 2:
+        return rows
+    joules = {column.key: None for column in columns if column.unit == "J"}
+    return [
+        replace(row, figures=row.figures | joules, joules_withheld=True) if found - {"measured"} else row
+        for row, found in zip(rows, kinds, strict=True)
+    ]
 
 
 def _order(row: Row, key: str) -> tuple[Any, ...]:

@@ -166,6 +166,8 @@ def test_energy_methods_are_told_and_mixing_is_warned_of(record):
     alone, mixed = compare([record()]), compare([record(), measured])
     assert energy(alone.rows[0]) == "modelled ±50%" and not warnings(alone)
     assert "measured in some runs and modelled in others" in warnings(mixed)[0]
+    asked = compare([record(), measured], mix_joules=True)
+    assert "do not compare them across methods" in warnings(asked)[0]
     within = compare([record(), record(seed=1, energy_method="measured:rapl", energy_uncertainty=0.05)])
     assert energy(within.rows[0]) == "modelled ±50%, measured ±5%" and warnings(within)
     two_meters = compare([record(), record("mlp", energy_method="modelled:other")])
@@ -188,3 +190,19 @@ def test_other_settings_of_the_task_or_other_code_are_warned_of(record):
     assert {row.label for row in comparison} == {"neural_ode task.agents=16", "mlp task.agents=8"}
     told = "\n".join(warnings(comparison))
     assert "not of the same problem" in told and "2 versions of the code" in told
+
+
+def test_measured_and_modelled_joules_are_not_ranked_together_unless_asked(record):
+    measured = record("mlp", energy_method="measured:rapl", energy_uncertainty=0.05)
+    runs = [record(), measured]
+    shown, asked = compare(runs, [0.1]), compare(runs, [0.1], mix_joules=True)
+    modelled, known = sorted(shown, key=lambda row: row.model, reverse=True)
+    also = {row.label: row for row in asked}[known.label]
+    assert modelled.model == "neural_ode" and modelled.joules_withheld and not known.joules_withheld
+    keys = [column.key for column in shown.columns if column.unit == "J" and also.figures[column.key]]
+    assert "train_energy_j" in keys and any("@" in key for key in keys)
+    assert all(modelled.figures[key] is None and known.figures[key] == also.figures[key] for key in keys)
+    assert not any(row.joules_withheld for row in asked) and "--mix-joules" in warnings(shown)[0]
+    # FLOP and errors stay, and one kind alone is never withheld.
+    assert modelled.figures["train_flop"] is not None
+    assert not any(row.joules_withheld for row in compare([record(), record("mlp")]))
