@@ -14,7 +14,8 @@ from typing import Any
 from experiments.errors import UserError, nearest
 
 VERBS = ("run", "list", "report", "check", "completion")
-FLAGS = ("--force", "--json", "--quiet", "--config", "--runs", "--out", "--format", "--target", "--mix-joules")
+FLAGS = ("--force", "--json", "--quiet", "--config", "--runs", "--out", "--format", "--target")
+FLAGS += ("--mix-joules", "--calibrate", "--quick", "--grid", "--pue")
 FORMATS = ("terminal", "markdown", "csv", "latex")
 
 EPILOG = """examples:
@@ -79,7 +80,17 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("--format", choices=FORMATS, default="terminal", help="what to print (all are written)")
     report.add_argument("--target", type=float, action="append", help="an error whose cost is asked for (repeatable)")
     report.add_argument("--mix-joules", action="store_true", help="rank measured and modelled joules together")
-    check = verbs.add_parser("check", help="what this machine can run and measure")
+    check = verbs.add_parser(
+        "check",
+        help="what this machine can run and measure; with device=NAME, what a model's training would take there",
+    )
+    check.add_argument(
+        "words", nargs="*", metavar="key=value", help="device=tpu_v5e (see list catalogue), then settings as for run"
+    )
+    check.add_argument("--calibrate", action="store_true", help="measure this machine's speed again (10 s)")
+    check.add_argument("--quick", action="store_true", help="nothing that takes seconds: no calibration, no idle power")
+    check.add_argument("--grid", help="electricity grid whose carbon intensity is used, as in --grid FRA")
+    check.add_argument("--pue", type=float, default=1.0, help="power usage effectiveness of the building (default: 1)")
     check.add_argument("--json", action="store_true")
     shell = verbs.add_parser("completion", help='print a completion script: eval "$(experiments completion bash)"')
     shell.add_argument("shell", choices=("bash", "zsh"))
@@ -185,10 +196,59 @@ def _report(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from experiments.check import check
+    """Without a device of the catalogue, this machine; with one, the price of a model's training there."""
+    from hardware import catalogue
 
-    print(check(as_json=options.json))
+    devices = [word.removeprefix("device=") for word in options.words if word.startswith("device=")]
+    here = ("auto", "cpu", "cuda", "tpu")
+    if len(devices) > 1:
+        raise UserError(f"check takes one device, but there are {len(devices)}: {', '.join(devices)}")
+    if options.words and not devices:
+        raise UserError("on which device? check device=NAME key=value …; python -m experiments list catalogue names them")
+    elsewhere = [name for name in devices if name not in here]
+    for name in elsewhere:
+        if name not in catalogue.names():
+            raise UserError(f"device={name}: there is no such device{nearest(name, [*here, *catalogue.names()])}")
+        if name.startswith("tpu"):
+            # equinox's checks call back to the host, which no program for a TPU that is not there can do.
+            os.environ.setdefault("EQX_ON_ERROR", "off")
+
+    from experiments.progress import Reporter, log_to_console
+
+    log_to_console()
+    report = Reporter(options.json)
+    words = [word for word in options.words if not word.startswith("device=")]
+    if not elsewhere:
+        from experiments.check import check
+
+        if words:
+            raise UserError(f"{words[0]}: settings are for a device of the catalogue; this machine has none to set")
+        found: Any = check(report, options.calibrate, options.quick)
+    else:
+        found = _price(elsewhere[0], words, options, report)
+    if options.json:
+        import json
+
+        print(json.dumps(found.as_json(), indent=1))
+    else:
+        print("\n".join(found.lines()))
     return 0
+
+
+def _price(device: str, words: list[str], options: argparse.Namespace, report: Any) -> Any:
+    from experiments.check import load_calibration
+    from experiments.config import load
+    from experiments.pricing import price
+    from hardware import catalogue
+    from hardware.devices import resolve
+    from hardware.projection import ProjectionError
+
+    settings = load(None, words)
+    known = load_calibration(resolve("cpu", "jax"))
+    try:
+        return price(settings, catalogue.load(device), options.grid, options.pue, known, report)
+    except (ProjectionError, LookupError) as error:
+        raise UserError(str(error.args[0] if error.args else error)) from None
 
 
 def _completion(options: argparse.Namespace) -> int:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from experiments import record as status
+from experiments.evaluate import longest_segment
 from experiments.identity import identity, run_config
 from experiments.record import Point
 from experiments.task import Task
 from hardware.devices import Device
 from learners.backends.base import Recipe
 from learners.base import Model
-from learners.learner import Budget, Progress
+from learners.learner import Budget, Learner, Progress
+
+PREDICT_BATCH = 128
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,13 @@ class Job:
     @property
     def name(self) -> str:
         return self.options["name"]
+
+    def learner(self, seeds: Sequence[int]) -> Learner:
+        """The model made trainable on the task's data, for some seeds."""
+        return Learner(
+            self.model, self.task.info, self.recipe, self.task.points(self.recipe.window), seeds, self.tree["backend"],
+            self.tree["dtype"], self.device, PREDICT_BATCH, longest_segment(self.task),
+        )  # fmt: skip
 
     def config(self, seed: int) -> dict[str, Any]:
         return run_config(self.tree, self.options, self.model.learning, self.device.kind, seed)

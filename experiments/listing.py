@@ -9,6 +9,13 @@ from learners.discovery import models
 from physics_models.discovery import systems
 
 CONFIGS = Path(__file__).parent.parent / "configs"
+HARDWARE = Path(__file__).parent.parent / "hardware"
+DEVICES = {
+    "auto": "The backend's own best device on this machine.",
+    "cpu": "The processors of this machine.",
+    "cuda": "An NVIDIA GPU of this machine (cuda:1 for the second).",
+    "tpu": "A TPU of this machine.",
+}
 
 
 def catalogue() -> dict[str, dict[str, str]]:
@@ -18,10 +25,21 @@ def catalogue() -> dict[str, dict[str, str]]:
         "task": dict(sorted(tasks.items())),
         "model": models.summaries(),
         "metric": metrics.summaries(),
+        "device": DEVICES,
+        "catalogue": _hardware(),
         "budget": _yaml("budget"),
         "experiment": _yaml("experiment"),
         "tracking": _yaml("tracking"),
     }
+
+
+def _hardware() -> dict[str, str]:
+    """The devices whose cost `check device=NAME` can project, with the first sentence of their description."""
+    found = {}
+    for path in sorted((HARDWARE / "catalogue").glob("*.yaml")):
+        text = path.read_text(encoding="utf-8").partition("description:")[2].partition("\n")[2]
+        found[path.stem] = " ".join(text.split()).partition(". ")[0].removesuffix(".") + "."
+    return found
 
 
 def _yaml(group: str) -> dict[str, str]:

@@ -16,7 +16,6 @@ from experiments.errors import UserError
 from experiments.evaluate import (
     PRIMARY,
     Evaluation,
-    longest_segment,
     test_results,
     validation_errors,
     validation_predictions,
@@ -34,7 +33,6 @@ from hardware.devices import peak_memory_bytes
 from hardware.meter import Meter
 from learners.learner import BudgetError, Learner, Progress
 
-PREDICT_BATCH = 128
 LOSS_TRAINED = ("gradient", "gauss_newton")
 
 
@@ -112,7 +110,7 @@ def _execute(job: Job, seeds: list[int], store: Store, tracker: Tracker, report:
     ended = "failed"
     try:
         with _out_of_memory(attempts):
-            learner = _learner(job, seeds)
+            learner = job.learner(seeds)
             report.say(f"{job.name}: {learner.parameters} parameters; compiling for {job.device.kind}")
             with meter.phase("compile"):
                 learner.compile()
@@ -156,13 +154,6 @@ def _judge(attempts: list[Attempt], results: Evaluation) -> None:
             attempt.status, attempt.reason = status.DIVERGED, "the rollouts of test data are not finite"
         if not math.isfinite(attempt.best):
             measured.clear()  # the weights that were tested are untrained ones
-
-
-def _learner(job: Job, seeds: list[int]) -> Learner:
-    return Learner(
-        job.model, job.task.info, job.recipe, job.task.points(job.recipe.window), seeds, job.tree["backend"],
-        job.tree["dtype"], job.device, PREDICT_BATCH, longest_segment(job.task),
-    )  # fmt: skip
 
 
 def _metrics() -> dict[str, Metric]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -145,6 +145,16 @@ class Engine(ABC):
     @abstractmethod
     def weights(self, seed: int) -> dict[str, np.ndarray]:
         """The weights that `predict` uses for the seed with this index, as flat named arrays."""
+
+    def fused_work(self) -> tuple[int, int] | None:
+        """(bytes moved, kernels started) for each seed by the compiled training programs so far, as the compiler fused
+        them; None where nothing is compiled."""
+        return None
+
+    def training_program(self, steps: int) -> tuple[Callable, tuple[Any, ...]] | None:
+        """What `train` compiles, without the counting, and arguments for so many steps: for the compilers of other
+        devices. None where nothing is compiled."""
+        return None
 
     @abstractmethod
     def _rollout(

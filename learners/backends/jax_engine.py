@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from hardware.compiled_jax import fused
 from hardware.cost import Cost
 from hardware.devices import Device
-from hardware.flops_jax import count
+from hardware.flops_jax import Tally, count
+from hardware.hlo import HloError
 from learners.backends.base import Engine, Trained
 from learners.backends.jax_ops import JaxOperations, stack
 from learners.base import RegressionModel
@@ -52,7 +54,8 @@ class JaxEngine(Engine):
             params = stack([t[0] for t in trainable])
             self._one, self._unravel = jax.flatten_util.ravel_pytree(trainable[0][0])
             self._optimiser = optax.adamw(
-                lambda k: self.recipe.rate(k, jnp.minimum), weight_decay=self.recipe.weight_decay
+                lambda k: self.recipe.rate(jnp.asarray(k, ops.dtype), jnp.minimum),  # an integer would make it float64
+                weight_decay=self.recipe.weight_decay,
             )
             self._y = ops.constant(self.points.y)
             self._t = (ops.constant(self.points.times), ops.constant(self.points.lengths))
@@ -65,6 +68,7 @@ class JaxEngine(Engine):
             self._state = jax.tree.map(jnp.copy, self._state)  # each buffer its own, so that all may be donated
         self._best = jax.tree.map(jnp.copy, params)
         self._programs: dict[str, Any] = {}
+        self._ran: dict[str, tuple[int, Any]] = {}  # of each training program: calls, and their costs together
 
     # -- the mathematics of one seed ---------------------------------------------------------------------------
 
@@ -154,7 +158,32 @@ class JaxEngine(Engine):
             self._state, self._y, self._t, self._put(padded), self._put(np.int32(n))
         )
         losses = np.asarray(losses)[:, :n]  # waits for the device
+        self._note("train", whole)
         return Trained(losses, lanes.lanes(self.seeds), [whole.resolve().share(self.seeds)] * self.seeds)
+
+    def _note(self, name: str, cost: Cost | Tally) -> None:
+        calls, sum_of_costs = self._ran.get(name, (0, None))
+        if isinstance(cost, Tally):
+            cost = Tally(cost.prices, tuple(np.asarray(t) for t in cost.times))
+            cost = cost if sum_of_costs is None else sum_of_costs + cost
+        self._ran[name] = (calls + 1, cost)
+
+    def fused_work(self) -> tuple[int, int] | None:
+        total_bytes = kernels = 0
+        for name, (calls, cost) in self._ran.items():
+            none = Tally(cost.prices, tuple(0 * t for t in cost.times)) if isinstance(cost, Tally) else None
+            try:  # all trips of all calls, and what each call does outside its loops
+                found = [fused(self._programs[name], cost), *[fused(self._programs[name], none)] * (calls - 1)]
+            except HloError:  # a program from another compiler, or one that a cache keeps without its text
+                return None
+            total_bytes += sum(f.fused_bytes for f in found)
+            kernels += sum(f.kernels for f in found)
+        return (total_bytes // self.seeds, kernels // self.seeds) if self._ran else None
+
+    def training_program(self, steps: int) -> tuple[Callable, tuple[Any, ...]]:
+        lanes = jax.vmap(self._chunk, in_axes=(0, None, None, 0, None))
+        starts = np.zeros(self._starts_shape().shape, np.int32)
+        return lanes, (self._state, self._y, self._t, self._put(starts), self._put(np.int32(steps)))
 
     def _put(self, array: Any) -> jax.Array:
         return jax.device_put(array, self.device)
@@ -188,6 +217,7 @@ class JaxEngine(Engine):
         if name not in self._programs:
             self.compile_fit(len(arguments[-1]))
         result, cost = self._programs[name](*arguments)
+        self._note(name, cost)
         return jax.block_until_ready(result), cost.resolve()
 
     def _least_squares(self, y: jax.Array, t: Any, starts: jax.Array) -> jax.Array:
