@@ -204,7 +204,9 @@ def _check(options: argparse.Namespace) -> int:
     if len(devices) > 1:
         raise UserError(f"check takes one device, but there are {len(devices)}: {', '.join(devices)}")
     if options.words and not devices:
-        raise UserError("on which device? check device=NAME key=value …; python -m experiments list catalogue names them")
+        raise UserError(
+            "on which device? check device=NAME key=value …; python -m experiments list catalogue names them"
+        )
     elsewhere = [name for name in devices if name not in here]
     for name in elsewhere:
         if name not in catalogue.names():

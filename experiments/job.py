@@ -12,6 +12,7 @@ from experiments.evaluate import longest_segment
 from experiments.identity import identity, run_config
 from experiments.record import Point
 from experiments.task import Task
+from hardware import energy
 from hardware.devices import Device
 from learners.backends.base import Recipe
 from learners.base import Model
@@ -24,6 +25,7 @@ PREDICT_BATCH = 128
 class Job:
     """What to run: a model with its options, on a task, within a budget. `tree` is the whole resolved configuration.
 
+    `idle`: the power of the device before the runs, for net joules (None where nothing measures it).
     `required`: a budget too small for it is the user's mistake; it is a reason to skip a reference.
     """
 
@@ -36,6 +38,7 @@ class Job:
     tree: dict[str, Any]
     data_seconds: float = 0.0
     required: bool = True
+    idle: energy.Idle | None = None
 
     @property
     def name(self) -> str:

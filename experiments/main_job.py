@@ -22,6 +22,7 @@ from experiments.store import Store, StoreError
 from experiments.task import Task, from_file, simulated
 from experiments.tracking import ModeError, Tracker, resolve_mode, start
 from experiments.trajectories import DataError
+from hardware import energy
 from hardware.devices import Device, DeviceError, resolve
 from learners.discovery import models
 from physics_models.cache import default_cache_dir
@@ -90,12 +91,24 @@ def _jobs(settings: Settings, device: Device, report: Reporter) -> list[Job]:
         from learners.backends.jax_engine import use_compilation_cache
 
         use_compilation_cache(default_cache_dir().parent / "jax")
-    main = Job(task, settings.model, tree["model"], settings.budget, settings.recipe, device, tree, seconds)
+    main = Job(
+        task, settings.model, tree["model"], settings.budget, settings.recipe, device, tree, seconds,
+        idle=_idle(device, report),
+    )  # fmt: skip
     jobs = [*_references(main, settings), main]
     _check(jobs)
     if main.model.learning in ("least_squares", "gauss_newton"):
         report.say(f"{main.name} has an end of its own: the budget does not stop it")
     return jobs
+
+
+def _idle(device: Device, report: Reporter) -> energy.Idle | None:
+    """The power of the resting device, where something measures it: a few seconds, once a command."""
+    reader = energy.best(device)
+    if not reader.method.startswith("measured"):
+        return None
+    report.say(f"measuring the idle power of {device.name}")
+    return energy.measure_idle(reader)
 
 
 def load_task(settings: Settings, report: Reporter) -> Task:

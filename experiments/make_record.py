@@ -23,24 +23,28 @@ log = logging.getLogger("experiments")
 
 def make_record(
     job: Job, attempt: Attempt, index: int, shared: int, meter: Meter, learner: Learner | None,
-    results: Evaluation | None, started: str,
+    results: Evaluation | None, started: str, fused: tuple[int, int] | None,
 ) -> Record:  # fmt: skip
     last = attempt.last
     readings = meter.readings()
+    trained = readings.get("train")
     memory = meter.peak_memory_bytes()
     seconds = {name: reading.seconds / shared for name, reading in readings.items()}
     joules = {name: None if r.energy_j is None else r.energy_j / shared for name, r in readings.items()}
     costs = Costs(
         train_flop=None if last is None else last.flop[index],
         train_flop_executed=None if last is None else last.executed[index].flop,
-        **({} if last is None else _work(last.costs[index])),
+        **({} if last is None else _work(last.costs[index], fused)),
         infer_flop_per_time_unit=None if results is None else results.infer_flop_per_time_unit,
         flop_method=f"counted:{'jaxpr' if job.tree['backend'] == 'jax' else 'torch_dispatch'}",
         uncounted=() if last is None or learner is None else _uncounted(last, learner),
         seconds={"data": job.data_seconds, **seconds},
         energy_j=joules,
         energy_method=meter.energy_method,
-        energy_uncertainty=meter.energy_uncertainty,
+        energy_uncertainty=meter.energy_uncertainty if trained is None else trained.uncertainty,
+        energy_reason=meter.energy_reason or "",
+        idle_power_w=None if meter.idle is None else meter.idle.power_w,
+        net_energy_j={n: r.net_energy_j / shared for n, r in readings.items() if r.net_energy_j is not None},
         peak_memory_bytes=memory.device or memory.host,
         shared_by=shared,
     )
@@ -67,11 +71,12 @@ def make_record(
     )
 
 
-def _work(cost: Cost) -> dict[str, Any]:
+def _work(cost: Cost, fused: tuple[int, int] | None) -> dict[str, Any]:
     return {
         "train_flop_by_kind": {f"{kind} {dtype}": flop for (kind, dtype), flop in cost.by_kind.items()},
         "train_operations": cost.operations,
         "train_least_bytes": cost.least_bytes,
+        "train_fused_bytes": None if fused is None else fused[0],
         "train_unfused_bytes": cost.unfused_bytes,
     }
 

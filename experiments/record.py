@@ -46,7 +46,9 @@ class Costs:
     `train_operations`, `train_*_bytes`: see `hardware.cost.Cost`; `train_fused_bytes` is estimated from the compiled
     program (None where there is none). `flop_method`: counter used. `uncounted`: operations without a rule
     (the counts are then lower bounds). `energy_j`, `seconds`: by phase (`data` in full in every record that used it);
-    where seeds ran together in one program this is an equal share of what was measured (`shared_by` seeds).
+    `energy_uncertainty` is that of the training joules, relative; `energy_reason` says why joules are missing.
+    `net_energy_j`: `energy_j` less what the resting device would have drawn (`idle_power_w`, where it was measured).
+    Where seeds ran together in one program this is an equal share of what was measured (`shared_by` seeds).
     """
 
     train_flop: int | None = None
@@ -63,6 +65,9 @@ class Costs:
     energy_j: dict[str, float | None] = field(default_factory=dict)
     energy_method: str = ""
     energy_uncertainty: float | None = None
+    energy_reason: str = ""
+    idle_power_w: float | None = None
+    net_energy_j: dict[str, float | None] = field(default_factory=dict)
     peak_memory_bytes: int | None = None
     shared_by: int = 1
 

@@ -75,12 +75,13 @@ def _execute(job: Job, seeds: list[int], store: Store, tracker: Tracker, report:
     started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     attempts = [Attempt(seed) for seed in seeds]
     reader = energy.best(job.device, lambda: time.process_time() - tracker.cpu_seconds())  # tracking is not the run's
-    meter = Meter(reader, peak_of_device=lambda: peak_memory_bytes(job.device, job.tree["backend"]))
+    meter = Meter(reader, peak_of_device=lambda: peak_memory_bytes(job.device, job.tree["backend"]), idle=job.idle)
 
     def write(learner: Learner | None, results: Evaluation | None) -> list[Record]:
         made, failures = [], []
+        fused = None if learner is None else learner.engine.fused_work()
         for index, attempt in enumerate(attempts):
-            r = make_record(job, attempt, index, len(seeds), meter, learner, results, started)
+            r = make_record(job, attempt, index, len(seeds), meter, learner, results, started, fused)
             made.append(r)
             if r.status == status.INTERRUPTED and store.finished(r.identity):
                 continue  # a part does not replace the whole that --force was to repeat

@@ -1,8 +1,12 @@
-"""What a computation costs: FLOPs executed, joules, seconds, bytes. Usable on its own.
+"""What a computation costs: FLOPs executed, bytes, joules, seconds; here, and projected elsewhere. Usable on its own.
 
     from hardware import count          # JAX: result, cost = count(f)(*args)
     from hardware import FlopCounter    # torch: with FlopCounter() as counter: ...; counter.cost
-    from hardware import Meter, best_energy_reader, resolve_device
+    from hardware import fused          # JAX: bytes and kernels of a compiled program, after fusion
+    from hardware import Meter, best_energy_reader, resolve_device      # joules and seconds by phase
+    from hardware import measure, measure_idle                          # joules of one call, of doing nothing
+    from hardware import project, calibrate, catalogue, carbon_intensity
+    from hardware import compile_for    # JAX: what the TPU compiler says, without a TPU
 
 Importing the package imports no framework; a name does when it is first used.
 """
@@ -16,6 +20,13 @@ _HOMES = {
     "static_cost": ("hardware.flops_jax", "static_cost"),
     "FlopCounter": ("hardware.flops_torch", "FlopCounter"),
     "Meter": ("hardware.meter", "Meter"),
+    "measure": ("hardware.energy", "measure"),
+    "measure_idle": ("hardware.energy", "measure_idle"),
+    "project": ("hardware.projection", "project"),
+    "calibrate": ("hardware.calibrate", "calibrate"),
+    "carbon_intensity": ("hardware.grid", "carbon_intensity"),
+    "fused": ("hardware.compiled_jax", "fused"),
+    "compile_for": ("hardware.tpu", "compile_for"),
     "best_energy_reader": ("hardware.energy", "best"),
     "resolve_device": ("hardware.devices", "resolve"),
 }

@@ -55,7 +55,16 @@ def _pick(name: str, kind: str, found: list[Any], index: int) -> Any:
     return found[index]
 
 
+def quieten_libtpu() -> None:
+    """Where libtpu is installed but no TPU is: answer what it would ask, and complain of, on every start of JAX."""
+    if not any(Path("/dev").glob("accel*")) and not any(Path("/dev").glob("vfio/*")):
+        os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
+        os.environ.setdefault("TPU_ACCELERATOR_TYPE", "v5e-4")
+        os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
+
+
 def _in_jax(name: str, kind: str, index: int) -> Device:
+    quieten_libtpu()
     import jax
 
     platforms = {"gpu": "cuda", "cuda": "cuda", "rocm": "cuda", "tpu": "tpu"}

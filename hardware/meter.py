@@ -1,4 +1,4 @@
-"""`Meter`: seconds, processor seconds and joules of each phase of a run, cumulative, and peak memory."""
+"""`Meter`: seconds, processor seconds and joules (gross, and net of idle) of each phase of a run, and peak memory."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import contextlib
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from hardware.energy import EnergyReader, Unmeasured
+from hardware.energy.reader import EnergyReader, Unmeasured
+from hardware.energy.window import WINDOW_S, Idle, measure_idle, moved_j, net, relative_uncertainty
 
 PHASES = ("data", "compile", "tune", "train", "evaluate", "infer")
 
@@ -19,11 +20,37 @@ class MeterError(RuntimeError):
 
 @dataclass(frozen=True)
 class Reading:
-    """Cumulative over all times the phase was open. `energy_j` is None where it is not known, never 0 in its place."""
+    """Cumulative over all times the phase was open. `energy_j` is None where it is not known, never 0 in its place.
+
+    `energy_j` is gross; `idle_j` is the idle power over the same seconds, None without a baseline. The uncertainties
+    are relative: that of gross joins the reader's to the quantisation of `windows` windows, that of net adds idle's.
+    """
 
     seconds: float
     cpu_seconds: float
     energy_j: float | None
+    idle_j: float | None = None
+    net_energy_j: float | None = None
+    uncertainty: float | None = None
+    net_uncertainty: float | None = None
+    windows: int = 0
+
+
+@dataclass(frozen=True)
+class _Used:
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    joules: float = 0.0
+    windows: int = 0
+    unknown: bool = False
+
+
+@dataclass(frozen=True)
+class _Window:
+    name: str
+    wall: float
+    cpu: float
+    start_j: float | None
 
 
 @dataclass(frozen=True)
@@ -45,8 +72,11 @@ class Meter:
     Work that a device still has to do when a phase closes would be charged to the next one: the caller waits for it
     (block_until_ready) before leaving the block or taking a reading, or hands over `synchronise`, which is called as a
     phase opens and closes. A phase that an exception leaves is closed and keeps what it used.
-    `peak_of_device` returns the accelerator's peak in bytes (see `hardware.devices.peak_memory_bytes`).
+    `peak_of_device` returns the accelerator's peak in bytes (see `hardware.devices.peak_memory_bytes`). `idle`: the
+    power of the idle device, for net joules; `measure_idle` measures it.
     Seconds are wall-clock; processor seconds are those of this process, all threads.
+
+    Several meters may run at once, on one reader or on several: each reads a counter that nobody resets.
     """
 
     def __init__(
@@ -54,13 +84,15 @@ class Meter:
         energy: EnergyReader | None = None,
         synchronise: Callable[[], object] | None = None,
         peak_of_device: Callable[[], int | None] | None = None,
+        idle: Idle | None = None,
     ) -> None:
         self._energy = energy or Unmeasured("the meter was given no energy reader")
         self._synchronise = synchronise or (lambda: None)
         self._peak_of_device = peak_of_device or (lambda: None)
-        self._closed: dict[str, Reading] = {}
-        self._open: tuple[str, float, float, float | None] | None = None
-        self._fault: str | None = None
+        self._idle = idle
+        self._closed: dict[str, _Used] = {}
+        self._open: _Window | None = None
+        self._faults: dict[str, str] = {}
         _forget_peak()
 
     @property
@@ -69,22 +101,49 @@ class Meter:
 
     @property
     def energy_uncertainty(self) -> float | None:
-        """Relative; None where nobody states one."""
+        """The reader's, relative, of a long window; None where nobody states one. `Reading` has that of a phase."""
         return self._energy.uncertainty
 
     @property
     def energy_reason(self) -> str | None:
         """Why joules are missing, or None."""
-        return self._fault or self._energy.reason
+        return next(iter(self._faults.values()), None) or self._energy.reason
+
+    @property
+    def energy_notes(self) -> tuple[str, ...]:
+        """Faults found while reading, such as a counter that disagrees with the integrated power."""
+        return getattr(self._energy, "notes", ())
+
+    @property
+    def energy_covers(self) -> str:
+        """What draws the joules: one GPU without its host, all processors of the machine."""
+        return getattr(self._energy, "covers", "")
+
+    @property
+    def idle(self) -> Idle | None:
+        """The idle baseline; None before `measure_idle`, unless one was given."""
+        return self._idle
+
+    def measure_idle(self, seconds: float = WINDOW_S) -> Idle:
+        """Measure the idle power for some seconds, for net joules from here on. Raises MeterError inside a phase."""
+        if self._open:
+            raise MeterError(f"idle power was to be measured inside phase {self._open.name}: do it before")
+        self._synchronise()
+        self._idle = measure_idle(self._energy, seconds)
+        return self._idle
+
+    def close(self) -> None:
+        """Stop what the reader runs in the background. It stops by itself when the meter is forgotten."""
+        getattr(self._energy, "close", lambda: None)()
 
     @contextlib.contextmanager
     def phase(self, name: str) -> Iterator[None]:
         """Charge what happens inside to `name`. Raises MeterError inside another phase or for an unknown name."""
         self._check(name)
         if self._open:
-            raise MeterError(f"phase {name} was opened inside phase {self._open[0]}: phases do not nest")
+            raise MeterError(f"phase {name} was opened inside phase {self._open.name}: phases do not nest")
         self._synchronise()
-        self._open = (name, time.perf_counter(), time.process_time(), self._energy.read_j())
+        self._open = _Window(name, time.perf_counter(), time.process_time(), self._read_j(name))
         try:
             yield
         except BaseException:
@@ -94,48 +153,64 @@ class Meter:
         else:
             self._synchronise()
         finally:
-            total = self._raw(name)
-            self._closed[name], self._open = total, None
+            used = self._used(name)
+            self._closed[name], self._open = used, None
 
     def reading(self, name: str) -> Reading:
         """What the phase has used up to now, closed or still open."""
         self._check(name)
-        raw = self._raw(name)
-        if raw.energy_j == 0 and raw.seconds > 0 and self._energy.method.startswith("measured"):
-            self._fault = f"phase {name} was too short for the energy counter to move"
-            return Reading(raw.seconds, raw.cpu_seconds, None)
-        return raw
-
-    def _raw(self, name: str) -> Reading:
-        past = self._closed.get(name, Reading(0.0, 0.0, None if self._energy.method == "none" else 0.0))
-        if not self._open or self._open[0] != name:
-            return past
-        _, wall, cpu, joules = self._open
-        energy = self._since(joules)
+        used = self._used(name)
+        known = self._energy.method != "none" and not used.unknown
+        joules, why = moved_j(self._energy, 0.0, used.joules, used.seconds) if known else (None, "")
+        if used.seconds == 0 and known:
+            joules, why = 0.0, ""  # a phase that was never open used nothing
+        if why:
+            self._faults[name] = f"phase {name}: {why}"
+        elif known:
+            self._faults.pop(name, None)
+        uncertainty = None if joules is None else relative_uncertainty(self._energy, used.seconds, used.windows)
+        idle_j, net_j, net_uncertainty = net(joules, uncertainty, used.seconds, self._idle)
         return Reading(
-            past.seconds + time.perf_counter() - wall,
-            past.cpu_seconds + time.process_time() - cpu,
-            None if energy is None or past.energy_j is None else past.energy_j + energy,
+            used.seconds, used.cpu_seconds, joules, idle_j, net_j, uncertainty, net_uncertainty, used.windows
+        )
+
+    def _used(self, name: str) -> _Used:
+        past = self._closed.get(name, _Used())
+        if not self._open or self._open.name != name:
+            return past
+        window, now_j = self._open, self._read_j(name)
+        seconds = time.perf_counter() - window.wall
+        moved = 0.0 if window.start_j is None or now_j is None else now_j - window.start_j
+        if window.start_j is None or now_j is None or moved < 0:
+            _, why = moved_j(self._energy, window.start_j, now_j, seconds)
+            self._faults.setdefault(name, f"phase {name}: {why}")
+            # What was missed inside a window stays missed: a counter that comes back may have started again.
+            self._open, moved = replace(window, start_j=None), 0.0
+        return _Used(
+            past.seconds + seconds,
+            past.cpu_seconds + time.process_time() - window.cpu,
+            past.joules + moved,
+            past.windows + 1,
+            past.unknown or self._open.start_j is None,
         )
 
     def readings(self) -> dict[str, Reading]:
         """The phases opened so far."""
-        opened = {*self._closed, *([self._open[0]] if self._open else [])}
+        opened = {*self._closed, *([self._open.name] if self._open else [])}
         return {name: self.reading(name) for name in PHASES if name in opened}
 
     def peak_memory_bytes(self) -> PeakMemory:
         """The peak since the meter was made; where the system cannot forget the past, since the process began."""
         return PeakMemory(_peak_resident_bytes(), self._peak_of_device())
 
-    def _since(self, start_j: float | None) -> float | None:
-        now_j = self._energy.read_j()
-        if start_j is None or now_j is None:
-            self._fault = self._energy.reason or "the energy counter could not be read"
+    def _read_j(self, name: str) -> float | None:
+        if sys.is_finalizing():
+            return None  # a phase left open is closed at exit, where a thread of the reader may be dead with its lock
+        try:
+            return self._energy.read_j()
+        except Exception as error:  # a reader of somebody else's: a phase must close whatever it does
+            self._faults.setdefault(name, f"phase {name}: the energy reader failed: {error}")
             return None
-        if now_j < start_j:
-            self._fault = f"the energy counter went backwards, from {start_j:.3f} J to {now_j:.3f} J"
-            return None
-        return now_j - start_j
 
     @staticmethod
     def _check(name: str) -> None:

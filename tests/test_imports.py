@@ -31,6 +31,8 @@ FRAMEWORKS: list[tuple[set[str], list[str], list[str]]] = [
     (TORCH, ["learners/backends/torch*", "hardware/*torch*"], LAZILY),
     ({"hydra", "omegaconf"}, ["experiments/cli*", "experiments/config*"], []),
     ({"wandb"}, [], ["experiments/tracking*"]),
+    ({"pynvml"}, [], ["hardware/energy/nvidia.py"]),
+    ({"zeus"}, [], ["hardware/energy/through_zeus.py"]),
 ]
 
 

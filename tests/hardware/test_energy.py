@@ -1,196 +1,225 @@
-"""Energy readers against recorded traces: a folder in place of sysfs, a stand-in for the NVML module."""
+"""The choice of an energy reader, what it says of itself, and that nothing of it outlives the program."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
-from types import SimpleNamespace
+import textwrap
 
 import pytest
 
 from hardware import catalogue, energy
+from hardware.catalogue import CatalogueError, Entry, Number
 from hardware.devices import Device
+from hardware.energy import choose, findings
+from hardware.energy.reader import Reader, total
 
-RANGE_UJ = 262_143_328_850  # max_energy_range_uj of a Xeon package
-
-
-class Machine:
-    """A powercap folder with two packages, of which the first has cores and DRAM, and a clock."""
-
-    def __init__(self, root):
-        self.root, self.now = root, 0.0
-        for domain, name in {"0": "package-0", "0:0": "core", "0:1": "dram", "1": "package-1", "2": "psys"}.items():
-            folder = root / f"intel-rapl:{domain}"
-            folder.mkdir()
-            (folder / "name").write_text(f"{name}\n")
-            (folder / "max_energy_range_uj").write_text(f"{RANGE_UJ}\n")
-            self.set(domain, 0)
-
-    def set(self, domain, microjoules):
-        (self.root / f"intel-rapl:{domain}" / "energy_uj").write_text(f"{microjoules}\n")
-
-    def reader(self):
-        return energy.Rapl(self.root, lambda: self.now)
-
-    def after(self, seconds, **counters):
-        self.now += seconds
-        for domain, microjoules in counters.items():
-            self.set(domain.removeprefix("d").replace("_", ":"), microjoules)
+CPU = Device("cpu", "a CPU")
 
 
-@pytest.fixture
-def machine(tmp_path):
-    return Machine(tmp_path)
+class Fixed(Reader):
+    """A counter that always says the same."""
+
+    def __init__(self, joules, method="measured:fake", uncertainty: float | None = 0.1, reason=None):
+        self.joules, self.method, self.uncertainty, self.reason = joules, method, uncertainty, reason
+        self.covers, self.notes, self.update_s, self.closed = "a thing", ("a note",), 0.2, False
+
+    def read_j(self):
+        return self.joules
+
+    def close(self):
+        self.closed = True
 
 
-def test_rapl_sums_packages_and_dram_only(machine):
-    reader = machine.reader()
-    machine.after(1, d0=2_000_000, d0_0=1_500_000, d0_1=500_000, d1=3_000_000, d2=9_000_000)
-    assert reader.read_j() == 2 + 0.5 + 3
-    assert (reader.method, reader.reason) == ("measured:rapl", None)
+def test_the_best_reader_of_a_cpu(monkeypatch):
+    rapl = Fixed(5.0, "measured:rapl")
+    monkeypatch.setattr(choose, "Rapl", lambda: rapl)
+    assert energy.best(CPU) is rapl
+    monkeypatch.setattr(choose, "Rapl", lambda: Fixed(None, reason="unreadable"))
+    monkeypatch.setattr(choose.platform, "system", lambda: "Linux")
+    assert energy.best(CPU).method == "modelled:cpu_tdp_per_core"
+    monkeypatch.setattr(choose.platform, "system", lambda: "Darwin")
+    monkeypatch.setattr(choose.through_zeus, "apple", lambda: Fixed(7.0, "measured:apple"))
+    assert energy.best(CPU).method == "measured:apple"
+    monkeypatch.setattr(choose.through_zeus, "apple", lambda: energy.Unmeasured("no zeus"))
+    assert energy.best(CPU).method == "modelled:cpu_tdp_per_core"
 
 
-def test_rapl_wraps_around(machine):
-    machine.set("0", RANGE_UJ - 1_000_000)
-    reader = machine.reader()
-    machine.after(1, d0=RANGE_UJ - 400_000)
-    machine.after(1, d0=2_000_000)
-    assert reader.read_j() == pytest.approx(3.0, rel=1e-12)  # 1 J up to the end and 2 J after: rounding only
-    machine.after(1, d0=2_500_000)
-    assert reader.read_j() == pytest.approx(3.5, rel=1e-12)
-
-
-def test_rapl_that_went_backwards_without_wrapping(machine):
-    machine.set("0", 5_000_000)
-    reader = machine.reader()
-    machine.after(1, d0=4_000_000)
-    assert reader.read_j() is None
-    assert "backwards from 5000000 to 4000000" in str(reader.reason)
-
-
-def test_rapl_left_unread_for_too_long(machine):
-    reader = machine.reader()
-    machine.after(300, d0=1_000_000)  # 262 kJ at 1 kW are 262 s
-    assert reader.read_j() is None
-    assert "may have wrapped unseen" in str(reader.reason)
-    assert reader.read_j() is None
-
-
-def test_rapl_that_cannot_be_read(machine, monkeypatch):
-    def refuse(self, *args):
-        raise PermissionError(13, "Permission denied")
-
-    monkeypatch.setattr(energy.Path, "read_text", refuse)
-    reader = machine.reader()
-    assert reader.read_j() is None
-    assert "Permission denied" in str(reader.reason)
-
-
-def test_rapl_that_stops_being_readable(machine):
-    reader = machine.reader()
-    (machine.root / "intel-rapl:1" / "energy_uj").unlink()
-    assert reader.read_j() is None
-    assert "stopped being readable" in str(reader.reason)
-
-
-def test_no_rapl(tmp_path):
-    reader = energy.Rapl(tmp_path / "absent")
-    assert reader.read_j() is None
-    assert "no RAPL counters" in str(reader.reason)
-
-
-class FakeNvml(SimpleNamespace):
-    """What pynvml offers, for GPUs whose counters give a recorded trace in mJ; an exception in it is raised."""
-
-    def __init__(self, trace):
-        super().__init__(trace=iter(trace), asked=[])
-
-    def nvmlInit(self):
-        pass
-
-    def nvmlDeviceGetHandleByIndex(self, index):
-        self.asked.append(index)
-        return index
-
-    nvmlDeviceGetHandleByUUID = nvmlDeviceGetHandleByIndex
-
-    def nvmlDeviceGetTotalEnergyConsumption(self, handle):
-        value = next(self.trace)
-        if isinstance(value, Exception):
-            raise value
-        return value
-
-
-def test_nvml_counts_millijoules():
-    reader = energy.Nvml(0, FakeNvml([1_234_567, 1_240_000]))
-    assert [reader.read_j(), reader.read_j()] == [1234.567, 1240.0]
-    assert (reader.method, reader.uncertainty, reader.reason) == ("measured:nvml", 0.05, None)
-
-
-def test_nvml_that_fails_half_way():
-    reader = energy.Nvml(0, FakeNvml([1000, RuntimeError("GPU is lost"), 3000]))
-    assert [reader.read_j(), reader.read_j()] == [1.0, None]
-    assert "GPU is lost" in str(reader.reason)
-    assert reader.read_j() == 3.0
-
-
-@pytest.mark.parametrize(("visible", "asked"), [(None, 1), ("3,2", 2), ("GPU-a,GPU-b", "GPU-b")])
-def test_nvml_follows_the_visible_devices(visible, asked, monkeypatch):
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    if visible:
-        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    library = FakeNvml([])
-    energy.Nvml(1, library)
-    assert library.asked == [asked]
-
-
-@pytest.mark.parametrize(("failure", "says"), [(ImportError(), "[cuda] extra"), (OSError("no driver"), "no driver")])
-def test_a_gpu_without_a_counter_has_unknown_joules(failure, says, monkeypatch):
-    def fail():
-        raise failure
-
-    monkeypatch.setattr(energy, "_pynvml", fail)
-    reader = energy.best(Device("cuda", "a GPU"))
-    assert reader.method == "none"
-    assert reader.read_j() is None
-    assert says in reader.reason
-
-
-def test_the_best_reader_of_a_cpu(machine, monkeypatch):
-    reader = machine.reader()
-    monkeypatch.setattr(energy, "Rapl", lambda: reader)
-    assert energy.best(Device("cpu", "a CPU")).method == "measured:rapl"
-    monkeypatch.setattr(energy, "Rapl", lambda: SimpleNamespace(reason="unreadable"))
-    assert energy.best(Device("cpu", "a CPU")).method == "modelled:cpu_tdp_per_core"
-    assert energy.best(Device("tpu", "a TPU")).read_j() is None
+def test_processors_of_one_machine_are_read_once(monkeypatch):
+    monkeypatch.setattr(choose, "Rapl", lambda: Fixed(5.0, "measured:rapl"))
+    assert energy.best([Device("cpu", "a CPU", index) for index in range(4)]).read_j() == 5.0
 
 
 def test_the_modelled_cpu_draws_its_share_of_the_tdp():
     reader = energy.ModelledCpu(cpu_seconds=lambda: 8.0)
-    assert reader.power_per_core_w == 350 / 56 == 6.25
-    assert reader.read_j() == 50.0
-    assert reader.uncertainty == 0.5
+    known = catalogue.load("generic_server_cpu")
+    assert reader.read_j() == 8.0 * known.value("tdp_w") / known.value("cores")
+    assert reader.uncertainty == known.value("uncertainty")
+    assert energy.measure_idle(reader).power_w == 0, "idle power is not in the model, so gross is net"
 
 
-@pytest.mark.parametrize("name", catalogue.names())
-def test_every_number_of_the_catalogue_has_a_source_and_a_year(name):
-    entry = catalogue.load(name)
-    for number, facts in entry.numbers.items():
-        assert facts["source"].strip() and facts["year"] >= 1990, number
-        assert isinstance(entry.value(number), int | float)
+def number(value, low=None, high=None):
+    return Number(value, 2021, "a paper", "measured", None, low, high)
 
 
-def test_what_is_not_in_the_catalogue_is_refused():
-    with pytest.raises(catalogue.CatalogueError, match="did you mean generic_server_cpu"):
-        catalogue.load("generic_server")
-    with pytest.raises(catalogue.CatalogueError, match="has no idle_power_w"):
-        catalogue.load("generic_server_cpu").value("idle_power_w")
+def device_entry(**numbers):
+    return Entry("tpu_vx", "tpu", "A chip.", numbers)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "power_w", "uncertainty", "method"),
+    [
+        # TPU v4: 170 W on average, 90 to 192 W seen; the average stands further from the least.
+        ({"busy_w": number(170, 90, 192), "tdp_w": number(300)}, 170, 80 / 170, "modelled:tpu_vx_busy_w"),
+        ({"busy_w": number(170), "uncertainty": number(0.4)}, 170, 0.4, "modelled:tpu_vx_busy_w"),
+        ({"busy_w": number(170)}, 170, None, "modelled:tpu_vx_busy_w"),
+        # 0.7 of the TDP, from 0.3 to 1 of it.
+        ({"tdp_w": number(200)}, 140, 0.4 / 0.7, "modelled:tpu_vx_tdp_w"),
+    ],
+)
+def test_a_modelled_device_is_busy_seconds_times_power(numbers, power_w, uncertainty, method):
+    busy = iter([10.0, 12.5])
+    reader = energy.ModelledDevice(device_entry(**numbers), lambda: next(busy))
+    start = reader.read_j()
+    assert reader.read_j() == pytest.approx(start + 2.5 * power_w)
+    assert reader.uncertainty == (None if uncertainty is None else pytest.approx(uncertainty))
+    assert reader.method == method
+
+
+def test_a_device_of_unknown_power_is_not_modelled():
+    with pytest.raises(CatalogueError, match="nobody has published a power for tpu_vx"):
+        energy.ModelledDevice(device_entry(idle_w=number(50)))
+
+
+def test_the_idle_power_of_a_model_is_the_catalogues():
+    known = energy.ModelledDevice(device_entry(busy_w=number(170), idle_w=number(90)))
+    assert energy.measure_idle(known).power_w == 90
+    unknown = energy.measure_idle(energy.ModelledDevice(device_entry(busy_w=number(170))))
+    assert (unknown.power_w, unknown.reason) == (None, "nobody has published the idle power of this device")
+
+
+@pytest.fixture
+def known_tpu(monkeypatch):
+    made = device_entry(busy_w=number(170, 90, 192), devices_per_chip=number(2))
+    monkeypatch.setattr(catalogue, "match", lambda name: made if "TPU" in name else None)
+
+
+@pytest.mark.usefixtures("known_tpu")
+def test_a_tpu_is_modelled_and_says_so():
+    reader = energy.best(Device("tpu", "TPU v4"))
+    assert reader.method == "modelled:tpu_vx_busy_w"
+    assert reader.notes == ("TPUs have no public power counter",)
+    said = energy.verdict(Device("tpu", "TPU v4"))
+    assert "are modelled (tpu_vx_busy_w; ± 47%)" in said and "must not be ranked against measured" in said
+
+
+@pytest.mark.usefixtures("known_tpu")
+def test_trap_per_device_against_global():
+    """Two devices of JAX on one chip draw its power once; three are two chips."""
+
+    def power_of(n):
+        reader = energy.best([Device("tpu", "TPU v3", index) for index in range(n)])
+        return sum(part.power_w for part in reader.parts)  # type: ignore[attr-defined]
+
+    assert [power_of(n) for n in (1, 2, 3, 4)] == [170, 170, 340, 340]
+
+
+@pytest.mark.usefixtures("known_tpu")
+def test_a_device_that_nobody_knows_is_unknown_never_the_cpus():
+    reader = energy.best(Device("tpu", "an unheard-of chip"))
+    assert (reader.method, reader.read_j()) == ("none", None)
+    assert "the catalogue does not know an unheard-of chip" in str(reader.reason)
+    assert energy.verdict(Device("tpu", "an unheard-of chip")).startswith("Joules on an unheard-of chip are unknown")
+
+
+def test_trap_modelled_ranked_against_measured():
+    """A sum is measured only when all of it is."""
+    measured, model, unknown = Fixed(1.0), Fixed(2.0, "modelled:m", 0.5), energy.Unmeasured("no counter")
+    assert energy.Sum([measured, measured]).method == "measured:fake"
+    assert energy.Sum([measured, model]).method == "modelled:fake+m"
+    assert energy.Sum([measured, unknown]).method == "none"
+
+
+def test_trap_missing_read_as_0_j():
+    assert total([1.0, None]) is None
+    assert total([]) == 0
+    assert energy.Unmeasured("no counter").read_j() is None
+    with pytest.raises(ValueError, match="at least one reader"):
+        energy.Sum([])
+
+
+def test_a_sum_speaks_for_its_parts():
+    parts = [Fixed(1.0), Fixed(2.0, uncertainty=0.3)]
+    both = energy.Sum(parts)
+    assert both.read_j() == 3.0
+    assert (both.uncertainty, both.update_s, both.notes, both.covers) == (0.3, 0.2, ("a note",), "2 × a thing")
+    assert energy.Sum([Fixed(1.0), Fixed(1.0, uncertainty=None)]).uncertainty is None
+    both.close()
+    assert all(part.closed for part in parts)
+
+
+def test_trap_idle_and_boundary():
+    """Joules of a GPU alone and of a whole node are not comparable: every reader says what it covers."""
+    readers = [energy.Nvml(0, object()), energy.ModelledCpu(), energy.ModelledDevice(device_entry(tdp_w=number(1)))]
+    assert all("without" in reader.covers for reader in readers)
+    assert "They cover a thing." in energy.verdict(CPU, Fixed(1.0))
+
+
+def test_what_check_says_of_a_cpu(monkeypatch):
+    trace = iter([5.0, 6.0])
+    monkeypatch.setattr(findings, "Rapl", lambda: type("Moving", (Fixed,), {"read_j": lambda self: next(trace)})(0))
+    found = {f.name: f for f in energy.describe(CPU, sleep=lambda _: None)}
+    assert found["processor counters (RAPL)"].status == "works"
+    assert found["model from the catalogue"].status == "works"
+    assert found["NVIDIA energy counter"].status == "not for this device"
+    stuck = Fixed(5.0)
+    monkeypatch.setattr(findings, "Rapl", lambda: stuck)
+    rapl = next(f for f in energy.describe(CPU, sleep=lambda _: None) if "RAPL" in f.name)
+    assert str(rapl) == "processor counters (RAPL): does not work (the counter does not move in 0.3 s)"
+    assert stuck.closed
+
+
+@pytest.mark.usefixtures("known_tpu")
+def test_what_check_says_of_an_accelerator():
+    model = energy.describe(Device("tpu", "TPU v4"))[-1]
+    assert (model.status, model.advice) == ("works", "modelled:tpu_vx_busy_w")
+    model = energy.describe(Device("tpu", "an unheard-of chip"))[-1]
+    assert model.status == "does not work" and "no power for an unheard-of chip" in str(model.advice)
 
 
 def test_nothing_here_imports_a_framework():
     program = (
         "import sys, hardware, hardware.cost, hardware.devices, hardware.energy, hardware.meter, hardware.formulas;"
-        "sys.exit(' '.join({'jax', 'torch', 'yaml'} & set(sys.modules)) or 0)"
+        "sys.exit(' '.join({'jax', 'torch', 'yaml', 'pynvml', 'zeus', 'numpy'} & set(sys.modules)) or 0)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("end", ["", "raise SystemExit(3)", "1 / 0"], ids=["end", "exit", "error"])
+def test_threads_neither_warn_nor_hang_at_exit(end):
+    """Readers that sample, a phase left open, and one read for the first time as all is torn down."""
+    program = f"""
+        import tempfile, pathlib
+        from hardware.energy import PowerIntegral, Rapl
+        from hardware.meter import Meter
+        root = pathlib.Path(tempfile.mkdtemp()) / "intel-rapl:0"
+        root.mkdir()
+        for name, text in dict(name="package-0", max_energy_range_uj=10**10, energy_uj=1).items():
+            (root / name).write_text(str(text))
+        rapl, power = Rapl(root.parent, cpu="AMD"), PowerIntegral(lambda: 1.0, "measured:x", "")
+        assert rapl.read_j() == 0 and power.read_j() == 0
+        phase = Meter(power).phase("train")
+        phase.__enter__()
+        class Last:
+            reader = PowerIntegral(lambda: 1.0, "measured:y", "")
+            def __del__(self):
+                self.reader.read_j()  # would start a thread that never runs
+        last = Last()
+        {end}
+    """
+    run = [sys.executable, "-X", "dev", "-W", "error", "-c", textwrap.dedent(program)]
+    done = subprocess.run(run, capture_output=True, text=True, timeout=30)
+    assert done.returncode == {"": 0, "raise SystemExit(3)": 3, "1 / 0": 1}[end], done.stderr
+    complaints = [line for line in done.stderr.splitlines() if line and "Zero" not in line and not line.startswith(" ")]
+    assert complaints in ([], ["Traceback (most recent call last):"])

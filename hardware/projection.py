@@ -1,0 +1,167 @@
+"""From operations, bytes and launches to seconds, joules, money and CO2 on any device of the catalogue: modelled.
+
+    project(cost, "h100", fused_bytes=2.1e9, launches=900, grid="FR").seconds      # Interval(low, value, high)
+
+Time is a roofline (Williams et al. 2009): T = max(Σ flop/rate, bytes/bandwidth) + launches·launch_s. Energy is that of
+Choi et al. (2013): E = Σ flop·ε_flop + bytes·ε_mem + π0·T where the catalogue has the ε, else power times time between
+idle power and TDP. CO2 = E·PUE·intensity, where a grid is named. Each result is an interval:
+
+- low: perfect overlap, every peak reached, the fewest bytes;
+- high: nothing overlaps, nothing is fused, the poor efficiencies that whole programs are known to have;
+- value: perfect overlap, the bytes after fusion, the efficiency of good library code (`SHARES`).
+
+A model that was never measured on the device is ±30% at best, so an interval is never narrower. With a `Calibration`
+the prices are those measured on this machine, which add up, and the interval is where 80% of programs fell that it had
+not seen.
+What cannot be known is None, and `notes` names the number that is missing.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from hardware import catalogue
+from hardware.projection_rates import PRECISIONS, figure, or_note
+from hardware.projection_time import UNCALIBRATED, Interval, Work, calibrated, roofline, widened, work_of
+
+if TYPE_CHECKING:
+    from hardware.calibrate import Calibration
+    from hardware.catalogue import Entry
+    from hardware.cost import Cost
+
+TRANSCENDENTAL_ENERGY = 8  # energy of a transcendental function in that of ordinary operations
+LEAST_SHARE = 0.1  # of the most power, where no idle power is published: those that are lie between 0.17 and 0.47
+
+
+class ProjectionError(ValueError):
+    """What was asked makes no sense; the message says what must hold."""
+
+
+@dataclass(frozen=True)
+class Projection:
+    """Modelled, never measured. None where a number is missing, which `notes` then names.
+
+    `bound_by`: the largest term of the time: compute, memory or launches.
+    `method`: "modelled:roofline" or "modelled:roofline_calibrated".
+    """
+
+    seconds: Interval | None
+    energy_j: Interval | None
+    money_usd: Interval | None
+    co2_g: Interval | None
+    bound_by: str | None
+    method: str
+    notes: tuple[str, ...]
+
+
+def project(
+    cost: Cost,
+    device: str | Entry,
+    *,
+    fused_bytes: float | None = None,
+    launches: float | None = None,
+    precision: str | None = None,
+    grid: str | None = None,
+    pue: float = 1.0,
+    calibration: Calibration | None = None,
+) -> Projection:
+    """Seconds, joules, US dollars and grams of CO2 of `cost` on `device` (its catalogue name, or an entry).
+
+    `fused_bytes`, `launches`: bytes moved and kernels started after fusion, from the compiled program; without them the
+    central estimate is the geometric mean of least and unfused bytes, and half the operations.
+    `precision`: in what float32 matrix products and convolutions run (float32, tf32, bfloat16, float16); None: as JAX
+    would by default on that device. `pue`: power usage effectiveness of the building, 1 unless said otherwise.
+    Raises CatalogueError for an unknown device, LookupError for an unknown grid, ProjectionError for other input.
+    """
+    _check(fused_bytes, launches, precision, pue)
+    entry = catalogue.load(device) if isinstance(device, str) else device
+    if calibration and calibration.kind != entry.kind:
+        raise ProjectionError(
+            f"calibration: it was measured on a {calibration.kind} ({calibration.device}), and {entry.name} is a "
+            f"{entry.kind}; a machine's rates do not carry over, so calibrate there or project without"
+        )
+    notes: list[str] = []
+    work = work_of(cost.resolve(), entry, fused_bytes, launches, precision, notes)
+    method = "modelled:roofline_calibrated" if calibration else "modelled:roofline"
+    timed = calibrated(work, calibration, notes) if calibration else roofline(work, entry, notes)
+    seconds, bound_by = timed or (None, None)
+    if entry.kind in ("neuromorphic", "fpga") and seconds is None:
+        notes = [f"{entry.name}: no FLOP rate holds for it; what it does in a second depends on its design or spikes"]
+    energy = None if seconds is None else _energy(work, seconds, entry, calibration, notes)
+    price = or_note(entry, "price_usd_per_hour", "no money", notes)
+    return Projection(
+        seconds,
+        energy,
+        None if seconds is None or price is None else seconds * (price / 3600),
+        None if grid is None else _co2(energy, grid, pue, notes),
+        bound_by,
+        method,
+        tuple(dict.fromkeys(notes)),
+    )
+
+
+def _check(fused_bytes: float | None, launches: float | None, precision: str | None, pue: float) -> None:
+    for name, value, least in (("fused_bytes", fused_bytes, 0), ("launches", launches, 0), ("pue", pue, 1)):
+        if value is not None and not (math.isfinite(value) and value >= least):
+            raise ProjectionError(f"{name}={value}: it must be a finite number and at least {least}")
+    if precision is not None and precision not in PRECISIONS:
+        near = difflib.get_close_matches(precision, PRECISIONS, 1, 0.3)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise ProjectionError(f"precision={precision}: it must be one of {', '.join(PRECISIONS)}{hint}")
+
+
+def _energy(
+    work: Work, seconds: Interval, entry: Entry, calibration: Calibration | None, notes: list[str]
+) -> Interval | None:
+    if calibration and calibration.energy:
+        fit = calibration.energy
+        epsilons = {dtype: fit.energy_j_per_flop for _, dtype in work.parts}
+        found = _choi(work, seconds, epsilons, fit.energy_j_per_byte, fit.constant_power_w)
+        return found if calibration.loaded_w is None else found.at_most(seconds * calibration.loaded_w)
+    if calibration and calibration.idle_w is not None and calibration.loaded_w is not None:
+        idle_w, loaded_w = calibration.idle_w, calibration.loaded_w
+        return widened(seconds.low * idle_w, seconds.value * loaded_w, seconds.high * loaded_w)
+    idle, tdp, busy = (figure(entry, name) for name in ("idle_w", "tdp_w", "busy_w"))
+    epsilons = {dtype: figure(entry, f"energy_j_per_flop_{dtype}") for _, dtype in work.parts}
+    per_byte = figure(entry, "energy_j_per_byte")
+    if idle is not None and per_byte is not None and None not in epsilons.values():
+        return _choi(work, seconds, epsilons, per_byte, idle)
+    seen = entry.get("busy_w")
+    most = tdp if tdp is not None else seen.high if seen is not None else None
+    if most is None:
+        notes.append(f"{entry.name} has neither tdp_w nor busy_w with its high: no joules")
+        return None
+    floor = idle if idle is not None else seen.low if seen is not None else None
+    if floor is None:
+        floor = LEAST_SHARE * most
+        notes.append(f"{entry.name} has no idle_w: the low joules are at {LEAST_SHARE:g} of the most power")
+    power = busy if busy is not None else (floor + most) / 2
+    notes.append(
+        f"joules are seconds times power between {floor:g} and {most:g} W for all of the device; the value is "
+        + ("at the mean power measured under load" if busy is not None else "midway, for want of a measured load")
+    )
+    margin = min(1.0, max(UNCALIBRATED, figure(entry, "uncertainty") or 0.0))
+    found = widened(seconds.low * floor, seconds.value * power, seconds.high * most, margin)
+    return found.at_least(seconds.low * floor)
+
+
+def _choi(work: Work, seconds: Interval, epsilons: dict[str, Any], per_byte: float, constant_w: float) -> Interval:
+    assert work.moved is not None
+    weights = {kind: TRANSCENDENTAL_ENERGY if kind == "transcendental" else 1 for kind, _ in work.parts}
+    arithmetic = sum(flop * weights[kind] * epsilons[dtype] for (kind, dtype), flop in work.parts.items())
+    low, value, high = (
+        arithmetic + getattr(work.moved, bound) * per_byte + constant_w * getattr(seconds, bound)
+        for bound in ("low", "value", "high")
+    )
+    return widened(low, value, high).at_least(constant_w * seconds.low)
+
+
+def _co2(energy: Interval | None, grid: str, pue: float, notes: list[str]) -> Interval | None:
+    from hardware.grid import carbon_intensity
+
+    found = carbon_intensity(grid)
+    notes.append(f"CO2 with {found.g_per_kwh:g} g/kWh ({grid}, {found.year}) and PUE {pue:g}")
+    return None if energy is None else energy * (pue * found.g_per_kwh / 3.6e6)

@@ -1,0 +1,334 @@
+"""Laws of the projection: bounds in order, monotone, homogeneous; energy over idle; nothing hidden or invented."""
+
+from __future__ import annotations
+
+import sys
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hardware import catalogue
+from hardware.catalogue import CatalogueError, Entry, Number
+from hardware.cost import KINDS, Cost
+from hardware.projection import Interval, Projection, ProjectionError, project
+
+# Both sides of each law are the same few float64 operations in another order: some 20 roundings of 2**-53.
+ROUNDING = 1e-13
+LAW = settings(deadline=None)  # a deadline would measure what else runs on these cores
+
+
+def entry(kind: str = "cuda", sparse: tuple[str, ...] = (), **numbers: Any) -> Entry:
+    """A stand-in device; `sparse` names peaks that count skipped zeros."""
+    made = {}
+    for name, value in numbers.items():
+        density = ("sparse" if name in sparse else "dense") if name.endswith("flop_per_s") else None
+        made[name] = Number(value, 2026, "a stand-in of the tests", "estimate", density)
+    return Entry(f"{kind}_of_tests", kind, "a stand-in", made)
+
+
+FULL: dict[str, Any] = {
+    "matrix_tf32_flop_per_s": 1e14,
+    "matrix_bfloat16_flop_per_s": 2e14,
+    "vector_float32_flop_per_s": 1e13,
+    "vector_float64_flop_per_s": 5e12,
+    "memory_bandwidth_bytes_per_s": 1e12,
+    "on_chip_bytes": 1e7,
+    "on_chip_bandwidth_bytes_per_s": 5e12,
+    "launch_s": 4e-6,
+    "idle_w": 50.0,
+    "tdp_w": 400.0,
+    "price_usd_per_hour": 3.6,
+}
+GPU = entry("cuda", **FULL)
+CHOI = entry("cuda", **FULL, energy_j_per_flop_float32=2e-12, energy_j_per_byte=3e-11)
+
+
+def cost(parts: dict[tuple[str, str], int], least: int, unfused: int, operations: int = 10) -> Cost:
+    flop = sum(parts.values())
+    transcendental = sum(f for (kind, _), f in parts.items() if kind == "transcendental")
+    listed = tuple(sorted((kind, dtype, f) for (kind, dtype), f in parts.items()))
+    return Cost(flop, transcendental, frozenset(), listed, operations, unfused, least)
+
+
+MATMUL = cost({("matmul", "float32"): 2 * 1024**3}, 3 * 4 * 1024**2, 3 * 4 * 1024**2, 1)
+
+flops = st.integers(1, 10**15)
+keys = st.tuples(st.sampled_from(KINDS), st.sampled_from(("float32", "float64", "bfloat16")))
+
+
+@st.composite
+def costs(draw: Any) -> Cost:
+    parts = draw(st.dictionaries(keys, flops, min_size=1, max_size=4))
+    least = draw(st.integers(1, 10**13))
+    return cost(parts, least, least + draw(st.integers(0, 10**13)), draw(st.integers(1, 10**6)))
+
+
+def time_of(cost: Cost, device: Entry = GPU, **more: Any) -> Interval:
+    seconds = project(cost, device, **more).seconds
+    assert seconds is not None
+    return seconds
+
+
+def in_order(found: Projection) -> bool:
+    each = [found.seconds, found.energy_j, found.money_usd, found.co2_g]
+    return all(i is None or 0 <= i.low <= i.value <= i.high for i in each)
+
+
+def no_less(a: Interval, b: Interval) -> bool:
+    return all(getattr(a, x) >= getattr(b, x) * (1 - ROUNDING) for x in ("low", "value", "high"))
+
+
+@LAW
+@given(costs(), st.sampled_from([GPU, CHOI]), st.none() | st.integers(0, 10**7), st.none() | st.floats(0, 1))
+def test_bounds_are_in_order_and_never_narrower_than_30_percent(
+    c: Cost, device: Entry, launches: int | None, fusion: float | None
+) -> None:
+    fused = None if fusion is None else c.least_bytes + fusion * (c.unfused_bytes - c.least_bytes)
+    found = project(c, device, launches=launches, fused_bytes=fused)
+    assert in_order(found) and found.seconds
+    assert found.seconds.low <= 0.7 * found.seconds.value <= found.seconds.high * 0.7 / 1.3 * (1 + ROUNDING)
+    assert found.method == "modelled:roofline"
+
+
+@LAW
+@given(costs(), keys, flops)
+def test_more_flop_never_take_less_time_or_energy(c: Cost, key: tuple[str, str], more: int) -> None:
+    parts = {(k, d): f for k, d, f in c.parts}
+    grown = cost(parts | {key: parts.get(key, 0) + more}, c.least_bytes, c.unfused_bytes, c.operations)
+    a, b = project(grown, GPU), project(c, GPU)
+    assert a.seconds and b.seconds and a.energy_j and b.energy_j
+    assert no_less(a.seconds, b.seconds) and no_less(a.energy_j, b.energy_j)
+
+
+@LAW
+@given(flops, st.integers(0, 10**15), st.integers(1, 10**13), st.integers(0, 10**13))
+def test_more_work_or_bytes_never_take_less_published_energy(flop: int, more: int, least: int, further: int) -> None:
+    a = project(cost({("elementwise", "float32"): flop + more}, least + further, least + further), CHOI).energy_j
+    b = project(cost({("elementwise", "float32"): flop}, least, least), CHOI).energy_j
+    assert a and b and no_less(a, b)
+
+
+@LAW
+@given(costs(), st.integers(0, 10**13), st.integers(0, 10**13))
+def test_more_bytes_never_take_less_time(c: Cost, least: int, unfused: int) -> None:
+    parts = {(k, d): f for k, d, f in c.parts}
+    grown = cost(parts, c.least_bytes + least, c.unfused_bytes + least + unfused, c.operations)
+    assert no_less(time_of(grown), time_of(c))
+
+
+@LAW
+@given(costs(), st.integers(2, 10**4), st.none() | st.integers(0, 1000))
+def test_time_scales_with_the_cost_when_launches_scale_too(c: Cost, k: int, launches: int | None) -> None:
+    many = time_of(c * k, launches=None if launches is None else launches * k)
+    one = time_of(c, launches=launches) * k
+    for bound in ("low", "value", "high"):
+        assert getattr(many, bound) == pytest.approx(getattr(one, bound), rel=ROUNDING)
+
+
+@LAW
+@given(costs(), st.sampled_from([GPU, CHOI]))
+def test_energy_is_at_least_idle_power_times_time(c: Cost, device: Entry) -> None:
+    found = project(c, device)
+    assert found.seconds and found.energy_j
+    assert no_less(found.energy_j, found.seconds * 50.0)
+
+
+def test_time_is_the_larger_of_compute_and_memory_plus_launches() -> None:
+    """1024³ in float32 at 1e14·0.7 FLOP/s: 30.7 µs; its 12.6 MB at 1e12·0.85 B/s: 14.8 µs; one launch: 4 µs."""
+    found = project(MATMUL, GPU, launches=1)
+    assert found.bound_by == "compute" and found.seconds
+    assert found.seconds.value == pytest.approx(2 * 1024**3 / 0.7e14 + 4e-6, rel=ROUNDING)
+    ideal = min(2 * 1024**3 / 1e14 + 4e-6, 0.7 * found.seconds.value)
+    assert found.seconds.low == pytest.approx(ideal, rel=ROUNDING)
+    assert found.seconds.high == pytest.approx(2 * 1024**3 / 0.2e14 + 3 * 4 * 1024**2 / 0.6e12 + 4e-6, rel=ROUNDING)
+    copying = cost({("elementwise", "float32"): 1}, 10**9, 10**9, 1)
+    assert project(copying, GPU, launches=1).bound_by == "memory"
+    assert project(copying, GPU, launches=10**7).bound_by == "launches"
+
+
+def test_what_lies_between_arguments_and_results_moves_on_the_chip_if_a_step_of_it_fits() -> None:
+    parts = {("elementwise", "float32"): 1}
+    small = time_of(cost(parts, 10**6, 10**12, 10**6), fused_bytes=10**12, launches=0)  # 1 MB an operation
+    large = time_of(cost(parts, 10**6, 10**12, 10**4), fused_bytes=10**12, launches=0)  # 100 MB an operation
+    assert large.value == pytest.approx(1 / 0.85, rel=1e-5)  # 1e12 bytes at 1e12 B/s; 1e6 bytes are the 1e-5 apart
+    assert small.value == pytest.approx(0.2 / 0.85, rel=1e-5)
+
+
+def test_choi_energy_is_work_plus_traffic_plus_constant_power() -> None:
+    work = cost({("elementwise", "float32"): 10**12}, 10**10, 10**10, 0)
+    found = project(work, CHOI, launches=0)
+    assert found.energy_j and found.seconds
+    assert found.energy_j.value == pytest.approx(10**12 * 2e-12 + 10**10 * 3e-11 + 50 * found.seconds.value, rel=1e-12)
+
+
+def test_without_published_joules_they_lie_between_idle_power_and_tdp() -> None:
+    found = project(MATMUL, GPU)
+    assert found.energy_j and found.seconds and any("400 W" in note for note in found.notes)
+    assert found.energy_j.low >= 50 * found.seconds.low and found.energy_j.high <= 400 * found.seconds.high * 1.3
+    assert found.energy_j.value == pytest.approx(225 * found.seconds.value, rel=ROUNDING)
+    busy = project(MATMUL, entry("cuda", **FULL, busy_w=300.0))
+    assert busy.energy_j and busy.energy_j.value == pytest.approx(300 * found.seconds.value, rel=ROUNDING)
+
+
+def test_money_is_price_times_time() -> None:
+    found = project(MATMUL, GPU)
+    assert found.money_usd and found.seconds and found.money_usd.high == pytest.approx(found.seconds.high * 1e-3)
+
+
+# ---- trap: hidden PUE or carbon factor ----
+
+
+@pytest.fixture
+def a_grid(monkeypatch: pytest.MonkeyPatch) -> None:
+    def carbon_intensity(name: str) -> Any:
+        if name != "somewhere":
+            raise LookupError(f"grid {name} is unknown; did you mean somewhere?")
+        return SimpleNamespace(g_per_kwh=250.0, year=2025, source="a stand-in")
+
+    monkeypatch.setitem(sys.modules, "hardware.grid", SimpleNamespace(carbon_intensity=carbon_intensity))  # type: ignore
+
+
+@pytest.mark.usefixtures("a_grid")
+@pytest.mark.parametrize("pue", [1.0, 1.58])
+def test_co2_is_energy_times_pue_times_intensity_and_says_both(pue: float) -> None:
+    found = project(MATMUL, GPU, grid="somewhere", pue=pue)
+    assert found.co2_g and found.energy_j
+    for bound in ("low", "value", "high"):
+        expected = getattr(found.energy_j, bound) / 3.6e6 * pue * 250
+        assert getattr(found.co2_g, bound) == pytest.approx(expected, rel=ROUNDING)
+    assert any("250 g/kWh" in note and "2025" in note and f"PUE {pue:g}" in note for note in found.notes)
+
+
+@pytest.mark.usefixtures("a_grid")
+def test_no_grid_no_co2_and_no_pue_in_the_joules() -> None:
+    plain = project(MATMUL, GPU)
+    assert plain.co2_g is None
+    assert project(MATMUL, GPU, pue=1.58).energy_j == plain.energy_j  # PUE is of the building, not of the chip
+    assert project(MATMUL, GPU, grid="somewhere").co2_g == project(MATMUL, GPU, grid="somewhere", pue=1.0).co2_g
+    with pytest.raises(LookupError, match="somewhere"):
+        project(MATMUL, GPU, grid="nowhere")
+
+
+# ---- precision ----
+
+
+def test_float32_products_run_as_asked_and_the_default_is_named() -> None:
+    default, full = project(MATMUL, GPU), project(MATMUL, GPU, precision="float32")
+    assert default.seconds == project(MATMUL, GPU, precision="tf32").seconds
+    assert full.seconds and default.seconds and full.seconds.value > default.seconds.value
+    for found in (default, full):
+        assert any("tf32" in note and "part of the match" in note for note in found.notes)
+    tpu = entry("tpu", matrix_bfloat16_flop_per_s=2e14, memory_bandwidth_bytes_per_s=8e11, tdp_w=200.0)
+    assert any("bfloat16" in note and "part of the match" in note for note in project(MATMUL, tpu).notes)
+    one, six = time_of(MATMUL, tpu, launches=0).value, time_of(MATMUL, tpu, launches=0, precision="float32").value
+    assert six == pytest.approx(2 * 1024**3 * 6 / (2e14 * 0.7), rel=ROUNDING)
+    assert one == pytest.approx(3 * 4 * 1024**2 / (8e11 * 0.85), rel=ROUNDING)  # there the memory is slower
+    double = cost({("matmul", "float64"): 10**9}, 1000, 1000, 1)  # asking concerns float32 only
+    assert project(double, GPU, precision="bfloat16").seconds == project(double, GPU).seconds
+
+
+def test_a_dtype_without_a_rate_gives_none_and_is_named() -> None:
+    tpu = entry("tpu", matrix_bfloat16_flop_per_s=2e14, memory_bandwidth_bytes_per_s=8e11, tdp_w=200.0)
+    for kind in ("matmul", "elementwise"):
+        found = project(cost({(kind, "float64"): 10**9}, 1000, 1000, 1), tpu)
+        assert found.seconds is found.energy_j is found.money_usd is found.bound_by is None
+        assert any("float64" in note for note in found.notes)
+    found = project(cost({("elementwise", "float32"): 10**9}, 1000, 1000, 1), tpu)
+    assert found.seconds and any("no vector rate for float32" in note for note in found.notes)
+
+
+def test_a_transcendental_takes_longer_than_an_ordinary_operation() -> None:
+    by_kind = [
+        time_of(cost({(kind, "float32"): 10**12}, 1, 1, 0)).value
+        for kind in ("matmul", "elementwise", "transcendental")
+    ]
+    assert by_kind == sorted(by_kind) and by_kind[2] == pytest.approx(8 * by_kind[1])
+
+
+# ---- trap: sparse peak taken for dense ----
+
+
+def test_a_sparse_peak_is_not_used() -> None:
+    name = "matrix_float16_flop_per_s"
+    wafer = entry("accelerator", sparse=(name,), **{name: 1e17, "on_chip_bandwidth_bytes_per_s": 1e16})
+    found = project(cost({("matmul", "float16"): 10**9}, 1000, 1000, 1), wafer)
+    assert found.seconds is None and any("sparse" in note for note in found.notes)
+
+
+# ---- what is missing is named, never zero ----
+
+
+@pytest.mark.parametrize(
+    ("missing", "fields"),
+    [
+        ("memory_bandwidth_bytes_per_s", ("seconds", "energy_j", "money_usd")),
+        ("tdp_w", ("energy_j",)),
+        ("price_usd_per_hour", ("money_usd",)),
+    ],
+)
+def test_a_missing_number_gives_none_and_is_named(missing: str, fields: tuple[str, ...]) -> None:
+    numbers: dict[str, Any] = {
+        n: value for n, value in FULL.items() if n not in (missing, "on_chip_bandwidth_bytes_per_s")
+    }
+    found = project(MATMUL, entry("cuda", **numbers))
+    for field in ("seconds", "energy_j", "money_usd"):
+        assert (getattr(found, field) is None) == (field in fields)
+    assert any(missing in note for note in found.notes)
+
+
+@pytest.mark.parametrize("missing", ["launch_s", "idle_w"])
+def test_what_is_left_out_of_a_sum_is_named(missing: str) -> None:
+    found = project(MATMUL, entry("cuda", **{n: v for n, v in FULL.items() if n != missing}))
+    assert found.seconds and any(missing in note for note in found.notes)
+
+
+@pytest.mark.parametrize("kind", ["neuromorphic", "fpga"])
+def test_a_device_without_flop_rates_gives_none_with_a_reason(kind: str) -> None:
+    found = project(MATMUL, entry(kind, tdp_w=1.0, memory_bandwidth_bytes_per_s=1e11))
+    assert found.seconds is found.energy_j is found.money_usd is None
+    assert any("no FLOP rate holds" in note for note in found.notes)
+
+
+def test_costs_without_bytes_or_kinds_say_so() -> None:
+    assert project(Cost(10**9), GPU).seconds is None
+    found = project(Cost(10**9, 10**8), GPU, fused_bytes=10**9, launches=1)
+    assert found.seconds and any("names no kinds" in note for note in found.notes)
+    same = cost({("elementwise", "float32"): 9 * 10**8, ("transcendental", "float32"): 10**8}, 0, 0, 0)
+    assert found.seconds == project(same, GPU, fused_bytes=10**9, launches=1).seconds
+    bounded = Cost(1, 0, frozenset({"mystery"}), (("elementwise", "float32", 1),), 1, 8, 8)
+    assert any("mystery" in note for note in project(bounded, GPU).notes)
+    nothing = project(Cost(), GPU).seconds
+    assert nothing == Interval(0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"pue": 0.9}, "at least 1"),
+        ({"pue": float("nan")}, "finite"),
+        ({"fused_bytes": -1}, "fused_bytes"),
+        ({"launches": float("inf")}, "launches"),
+        ({"precision": "float23"}, "did you mean float32"),
+    ],
+)
+def test_bad_input_is_refused(wrong: dict[str, Any], says: str) -> None:
+    with pytest.raises(ProjectionError, match=says):
+        project(MATMUL, GPU, **wrong)
+
+
+def test_an_unknown_device_names_the_nearest() -> None:
+    with pytest.raises(CatalogueError, match="did you mean generic_server_cpu"):
+        project(MATMUL, "generic-server")
+
+
+@pytest.mark.parametrize("name", catalogue.names())
+def test_every_device_of_the_catalogue_gives_bounds_in_order_or_a_reason(name: str) -> None:
+    for dtype in ("float32", "float64", "bfloat16"):
+        parts = {("matmul", dtype): 10**12, ("elementwise", dtype): 10**10, ("transcendental", dtype): 10**9}
+        found = project(cost(parts, 10**9, 10**10, 1000), name)
+        assert in_order(found)
+        for field in (found.seconds, found.energy_j, found.money_usd):
+            assert field is not None or found.notes
