@@ -33,6 +33,8 @@ BANDWIDTH_SHARES = (1.0, 0.85, 0.6)  # STREAM-like kernels reach about 0.85 of t
 # made 0.06 to 1.7 kernels an operation of the twelve programs of `calibrate_programs_jax` on a CPU, in the median 0.5;
 # they moved 0.05 to 16 times the geometric mean of least and unfused bytes, in the median once.
 LAUNCHED = (0.0, 0.5, 2.0)
+# A share of the FLOP so small that its rate cannot matter: an optimiser's schedule in float64 on a device without it.
+TRACE = 1e-3
 UNCALIBRATED = 0.3  # a model that was never measured on the device errs by this at best
 
 
@@ -77,7 +79,11 @@ def work_of(
         notes.append("the cost names no kinds of work: all of it is taken as float32 element-wise")
         cost = cost.of("elementwise", "float32")
     parts: dict[tuple[str, str], int] = {}
+    main = _main_dtype(cost)
     for kind, dtype, flop in cost.parts:
+        if dtype != main and flop < TRACE * cost.flop:
+            notes.append(f"a trace of {dtype} operations is taken as {main}")
+            dtype = main
         if kind in MATRIX_KINDS and dtype == "float32":
             dtype = running_precision(entry, precision, notes)
         parts[kind, dtype] = parts.get((kind, dtype), 0) + flop
@@ -87,6 +93,14 @@ def work_of(
     if moved is None:
         notes.append("the cost has no bytes, so no seconds: count bytes too, or give fused_bytes")
     return Work(parts, moved, cost.least_bytes or (moved.low if moved else 0), Interval(*started), each)
+
+
+def _main_dtype(cost: Cost) -> str:
+    """The dtype in which most FLOP are done."""
+    total: dict[str, int] = {}
+    for _, dtype, flop in cost.parts:
+        total[dtype] = total.get(dtype, 0) + flop
+    return max(total, key=lambda dtype: total[dtype], default="float32")
 
 
 def _moved(cost: Cost, fused: float | None) -> Interval | None:

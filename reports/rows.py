@@ -202,6 +202,7 @@ def _of_phase(phase: str, costs: str) -> Callable[[Record], float | None]:
 
 
 DETAILS: tuple[tuple[Column, Callable[[Record], float | None]], ...] = (
+    (Column("net_energy", "train_net_energy_j", "", "J", DETAIL), lambda r: r.costs.net_energy_j.get("train")),
     (Column("executed", "train_flop_executed", "", "FLOP", DETAIL), lambda r: r.costs.train_flop_executed),
     (Column("operations", "train_operations", "", "", DETAIL), lambda r: r.costs.train_operations),
     (Column("least_bytes", "train_least_bytes", "", "B", DETAIL), lambda r: r.costs.train_least_bytes),

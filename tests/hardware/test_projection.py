@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -332,3 +333,15 @@ def test_every_device_of_the_catalogue_gives_bounds_in_order_or_a_reason(name: s
         assert in_order(found)
         for field in (found.seconds, found.energy_j, found.money_usd):
             assert field is not None or found.notes
+
+
+def test_a_trace_of_another_dtype_does_not_hide_the_seconds() -> None:
+    """A schedule in float64 is some 10 operations a step; a TPU has no float64 rate."""
+    whole = Cost(10**6).of("matmul", "float32")
+    whole = replace(whole, operations=1, unfused_bytes=10**5, least_bytes=10**5)
+    trace, share = (whole + Cost(n).of("elementwise", "float64") for n in (10, 10**5))
+    with_trace, alone = project(trace, "tpu_v5e"), project(whole, "tpu_v5e")
+    assert with_trace.seconds is not None and alone.seconds is not None
+    assert with_trace.seconds.value == pytest.approx(alone.seconds.value, rel=1e-3)
+    assert any("a trace of float64" in note for note in with_trace.notes)
+    assert project(share, "tpu_v5e").seconds is None  # a tenth is no trace
