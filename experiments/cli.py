@@ -238,16 +238,19 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _price(device: str, words: list[str], options: argparse.Namespace, report: Any) -> Any:
-    from experiments.check import load_calibration
     from experiments.config import load
-    from experiments.pricing import price
-    from hardware import catalogue
-    from hardware.devices import resolve
-    from hardware.projection import ProjectionError
+    from hardware.cost import Cost
+    from hardware.projection import ProjectionError, project
 
     settings = load(None, words)
-    known = load_calibration(resolve("cpu", "jax"))
     try:
+        project(Cost(), device, grid=options.grid, pue=options.pue)  # mistakes are told before any work is done
+        from experiments.check import load_calibration
+        from experiments.pricing import price
+        from hardware import catalogue
+        from hardware.devices import resolve
+
+        known = load_calibration(resolve("cpu", "jax"))
         return price(settings, catalogue.load(device), options.grid, options.pue, known, report)
     except (ProjectionError, LookupError) as error:
         raise UserError(str(error.args[0] if error.args else error)) from None

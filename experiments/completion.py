@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from experiments.listing import catalogue
 
 VERBS = ("run", "list", "report", "check", "completion")
-CHOICES = {"backend": ("jax", "torch"), "device": ("auto", "cpu", "cuda", "tpu"), "dtype": ("float32", "float64")}
+CHOICES = {"backend": ("jax", "torch"), "dtype": ("float32", "float64")}
 KEYS = ("seed=", "budget.flop=", "budget.second=", "budget.joule=", "budget.sample=", "runs=", "targets=", "task.path=")
 FLAGS = ("--force", "--json", "--quiet", "--config")
+CHECK_FLAGS = ("--calibrate", "--quick", "--grid", "--pue", "--json")
 
 BASH = """_experiments() {
     local words start=1
@@ -49,13 +50,19 @@ def candidates(words: Sequence[str]) -> list[str]:
         return _starting(known, current)
     if before[0] == "report":
         return _starting(known["task"], current)
-    if before[0] != "run":
+    if before[0] not in ("run", "check"):
         return []
+    hardware = list(known.pop("catalogue"))
     key, sign, _ = current.partition("=")
     if sign:
         values = known.get(key) or CHOICES.get(key, ())
+        if before[0] == "check" and key == "device":
+            values = [*values, *hardware]
         return _starting([f"{key}={value}" for value in values], current)
-    keys = [f"{group}=" for group in (*known, *CHOICES) if group not in ("task", "metric")]
+    keys = [f"{group}=" for group in dict.fromkeys((*known, *CHOICES)) if group != "metric"]
+    if before[0] == "check":
+        return _starting([*keys, *CHECK_FLAGS], current)
+    keys.remove("task=")
     has_task = any("=" not in word for word in before[1:])
     return _starting([*([] if has_task else known["task"]), *keys, *KEYS, *FLAGS], current)
 

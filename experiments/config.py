@@ -22,6 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from experiments.errors import UserError, nearest
 from experiments.task import DataFile, Protocol
+from hardware import catalogue
 from learners.backends import NAMES as BACKENDS
 from learners.backends.base import DTYPES, Recipe
 from learners.base import Model
@@ -78,6 +79,11 @@ def load(task: str | None, overrides: Sequence[str]) -> Settings:
 def settings(tree: dict[str, Any]) -> Settings:
     """Validate a resolved configuration."""
     _choice("backend", tree["backend"], BACKENDS)
+    if tree["device"] in catalogue.names():
+        raise UserError(
+            f"device={tree['device']} is not here: a run uses {', '.join(DEVICES)}; what it would take there is told "
+            f"by python -m experiments check device={tree['device']}"
+        )
     _choice("device", tree["device"], DEVICES)
     _choice("dtype", tree["dtype"], DTYPES)
     if not isinstance(tree["runs"], str) or not tree["runs"]:

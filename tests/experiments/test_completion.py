@@ -36,7 +36,10 @@ TASKS = sorted(catalogue()["task"])
         (["run", "flocking", "nothing=", "nothing=|"], []),
         (["list", "mo", "mo|"], ["model"]),
         (["report", "pen", "pen|"], ["pendulum"]),
-        (["check", "|"], []),
+        (["check", "--ca", "--ca|"], ["--calibrate"]),
+        (["check", "device=tpu_v5", "device=tpu_v5|"], ["device=tpu_v5e", "device=tpu_v5p"]),
+        (["check", "device=tpu_v5e", "model=neu", "model=neu|"], ["model=neural_ode"]),
+        (["run", "flocking", "device=t", "device=t|"], ["device=tpu"]),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -59,7 +62,10 @@ def test_all_that_is_offered_is_understood() -> None:
             f"{group}={name}" for name in config._group_choices(group)
         ]
     assert config.task_names() == TASKS
-    assert CHOICES == {"backend": config.BACKENDS, "device": config.DEVICES, "dtype": config.DTYPES}
+    assert CHOICES == {"backend": config.BACKENDS, "dtype": config.DTYPES}
+    assert candidates(["run", "device=|"]) == [f"device={name}" for name in config.DEVICES]
+    everywhere = [*config.DEVICES, *catalogue()["catalogue"]]
+    assert candidates(["check", "device=|"]) == [f"device={name}" for name in everywhere]
     tree = config.load("trajectories", ["task.path=x"]).tree
     for key in [word.rstrip("=") for word in KEYS]:
         part = tree
