@@ -13,7 +13,7 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 run: .venv/.stamp
 	@$(BIN)/python -m experiments run flocking model=neural_ode $(ARGS)
 
-test: lint
+test: lint .venv/.tpu
 	$(BIN)/pytest -m "not slow" $(ARGS)
 
 lint: .venv/.stamp
@@ -23,6 +23,12 @@ lint: .venv/.stamp
 
 bench: .venv/.stamp
 	$(BIN)/python -m benchmarks $(ARGS)
+
+# The TPU compiler runs on any Linux machine of this architecture, and the tests use it there.
+.venv/.tpu: .venv/.stamp
+	@test "$$(uname -s)-$$(uname -m)" != Linux-x86_64 || \
+	$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[dev,tpu]'
+	@touch $@
 
 # The stamp is written last, so an interrupted installation is taken up again.
 .venv/.stamp: pyproject.toml constraints.txt
