@@ -13,7 +13,10 @@ from experiments.identity import versions
 from hardware.devices import host_info
 
 FOLDER = Path(__file__).parent
-NAMES = ("start_up", "main_job", "flocking_errors", "step_ratio", "twins", "cuda")
+NAMES = (
+    "start_up", "main_job", "flocking_errors", "step_ratio", "twins", "battery", "counting_overhead", "calibration",
+    "tpu", "cuda",
+)  # fmt: skip
 
 
 def main(names: list[str]) -> int:

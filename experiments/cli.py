@@ -211,9 +211,6 @@ def _check(options: argparse.Namespace) -> int:
     for name in elsewhere:
         if name not in catalogue.names():
             raise UserError(f"device={name}: there is no such device{nearest(name, [*here, *catalogue.names()])}")
-        if name.startswith("tpu"):
-            # equinox's checks call back to the host, which no program for a TPU that is not there can do.
-            os.environ.setdefault("EQX_ON_ERROR", "off")
 
     from experiments.progress import Reporter, log_to_console
 

@@ -27,6 +27,7 @@ _HOMES = {
     "carbon_intensity": ("hardware.grid", "carbon_intensity"),
     "fused": ("hardware.compiled_jax", "fused"),
     "compile_for": ("hardware.tpu", "compile_for"),
+    "TpuError": ("hardware.tpu", "TpuError"),
     "best_energy_reader": ("hardware.energy", "best"),
     "resolve_device": ("hardware.devices", "resolve"),
 }
