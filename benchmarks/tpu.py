@@ -146,3 +146,18 @@ def _facts(program: TpuProgram) -> dict[str, Any]:
         "unknown_loops": len(program.unknown_loops),
         "unestimated_share": program.cycles.unestimated_share,
     }
+
+
+def table(figures: dict[str, Any]) -> str:
+    """The matrix products as docs/accounting.md shows them."""
+    rows = [
+        "| | cycles at peak | factors on the chip | from memory | 4096³, from memory |",
+        "| --- | --: | --: | --: | --: |",
+    ]
+    for device, f in figures["matrix_product"].items():
+        on_chip, memory, large = (f"share_of_peak_{where}" for where in ("on_chip", "from_memory", "large"))
+        rows.append(
+            f"| `{device}` | {f['cycles_at_peak']:,} | {f['cycles_on_chip']:,.0f} ({f[on_chip]:.2f}) | "
+            f"{f['cycles_from_memory']:,} ({f[memory]:.2f}) | {f[large]:.2f} |"
+        )
+    return "\n".join(rows)

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -41,6 +42,8 @@ def small(command: str, runs: Path, data: Path) -> list[str]:
         words += [*([] if real else SMALL), *QUICK, f"runs={runs}"]
         if not any(word.startswith("tracking=") for word in words):
             words.append("tracking=none")
+    elif words[0] == "check":
+        words += [*SMALL, "training.batch=8"] if len(words) > 1 else ["--quick"]
     elif words[0] == "report":
         words += ["--runs", str(runs)]
     return [sys.executable, "-m", "experiments", *words]
@@ -61,10 +64,11 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 ALWAYS = ("list", "check", "report")
 
 
-@pytest.mark.parametrize(
-    "command",
-    [c if c.split()[3] in ALWAYS else pytest.param(c, marks=pytest.mark.slow) for c in commands()],
-)
+def is_quick(command: str) -> bool:
+    return command.split()[3] in ALWAYS and "device=" not in command
+
+
+@pytest.mark.parametrize("command", [c if is_quick(c) else pytest.param(c, marks=pytest.mark.slow) for c in commands()])
 def test_every_command_runs(command: str, place: tuple[Path, Path]) -> None:
     done = subprocess.run(small(command, *place), capture_output=True, text=True, timeout=110)
     assert done.returncode == 0, done.stderr
@@ -123,6 +127,34 @@ def test_a_wheel_holds_what_runs_need(tmp_path: Path) -> None:
     for wanted in (
         "configs/config.yaml",
         "hardware/catalogue/generic_server_cpu.yaml",
+        "hardware/grid.yaml",
         "experiments/data/lynx_hare.csv",
     ):
         assert wanted in names
+
+
+@pytest.mark.parametrize("text", [text for name, text in blocks("python") if name in ("accounting.md", "devices.md")])
+def test_examples_of_accounting_run(text: str) -> None:
+    """With a function that multiplies matrices: of JAX where it has arguments, else of torch."""
+    if "compile_for" in text:
+        pytest.importorskip("libtpu", reason="the TPU compiler is absent: pip install '.[tpu]'")
+    import jax.numpy as jnp
+    import torch
+
+    from hardware import count
+
+    x, weight = jnp.ones((8, 8)), torch.ones(8, 8)
+
+    def step(*given: Any) -> Any:
+        return given[0] @ given[0] if given else weight @ weight
+
+    exec(compile(text, "accounting.md", "exec"), {"step": step, "f": step, "args": (x,), "cost": count(step)(x)[1]})
+
+
+def test_the_tpu_table_is_the_committed_result() -> None:
+    import json
+
+    from benchmarks.tpu import table
+
+    result = json.loads((ROOT / "benchmarks" / "results" / "tpu.json").read_text())
+    assert table(result["figures"]) in (ROOT / "docs" / "accounting.md").read_text()
