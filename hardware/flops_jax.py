@@ -2,39 +2,52 @@
 
 The function is traced to a jaxpr and each equation priced (`hardware.flops_jax_rules`): `scan` times its length,
 `while` times the trips really taken, `cond` the branch really taken, calls (jit, custom_jvp, custom_vjp, remat, …)
-walked into. Dead equations are left out, as compilers do.
+walked into. Dead equations are left out, and values that loops carry for nothing, as compilers do; other optimisations
+(merging equal expressions, say) are not guessed: the count is of the program as written.
 
 - All loops static: the cost is a `Cost` of Python ints and the program that runs is exactly f's.
 - Else the loops run with one integer counter for each data-dependent site, and the cost is a `Tally`: a pytree (so it
   leaves jit, vmap, scan) of counters times static prices, multiplied on the host in Python ints: nothing overflows.
+  The `while` of counter i runs in `jax.named_scope("loop_{i}")`, which compiled programs show.
 
-Both have one face: `cost.resolve()` is the exact `Cost`, `cost.lanes(n)` the list of them for n vmapped lanes.
+Both have one face: `cost.resolve()` is the exact `Cost` (FLOP by kind and dtype, operations, bytes), `cost.lanes(n)`
+the list of them for n vmapped lanes.
 
     (params, loss), cost = jax.jit(count(chunk))(params)                    # cost.resolve().flop
     (params, loss), cost = jax.jit(jax.vmap(count(chunk)))(params_of_seeds) # [c.flop for c in cost.lanes(seeds)]
 
-`vmap(count(f))` tells what each lane needed, `count(vmap(f))` what the batched program executed. Equinox's and
-diffrax's loops are an exception: their lanes go round together (`unvmap_any`), forward and backward, so a lane is
-charged for every round of the shared loop, and both ways tell the executed FLOPs.
+Model FLOP (needed) and executed FLOP are two numbers. `vmap(count(f))` tells what each lane needed, `count(vmap(f))`
+what the batched program executed. Equinox's and diffrax's loops are an exception: their lanes go round together
+(`unvmap_any`), forward and backward, so a lane is charged for every round of the shared loop, and both ways tell the
+executed FLOPs; `lax.map(count(f), xs)`, one lane after the other, tells what each needs. Rejected steps and
+rematerialisation are executed, and counted.
 
 `count(grad(f))` includes the backward pass; `grad(count(f), has_aux=True)` counts only f.
+
+Over several devices the cost is of all of them: a `shard_map` is its body times the devices (loops: the rounds of all
+devices summed; a psum over n devices adds n - 1 times), an array sharded by the compiler is one array. Counted inside
+the body of a shard_map, a program tells one device's share. XLA's own count is of one device after compilation.
+
+`unfused_bytes` and `operations` follow `hardware.flops_jax_traffic`; `least_bytes` is of the function given to
+`count`: arguments that are read, captured constants and results, each once.
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import jaxpr_as_fun
-from jax.interpreters import partial_eval
 
 from hardware.cost import Cost
-from hardware.flops_jax_walk import Walk
+from hardware.flops_jax_dce import without_dead_code
+from hardware.flops_jax_traffic import least_bytes
+from hardware.flops_jax_walk import Bill, Walk
 
 jax.tree_util.register_static(Cost)
 
@@ -59,7 +72,7 @@ class Tally:
         """The exact cost, on the host. Raises ValueError for a tally of several lanes: use `lanes`."""
         if any(np.ndim(t) for t in self.times):
             raise ValueError(f"this tally has lanes of shape {np.shape(self.times[0])}: use lanes(n)")
-        return sum((price * int(t) for price, t in zip(self.prices, self.times, strict=True)), Cost())
+        return _whole(sum((price * int(t) for price, t in zip(self.prices, self.times, strict=True)), Cost()))
 
     def lanes(self, n: int) -> list[Any]:
         """The n lanes of the leading axis, each a `Cost` (a `Tally` where further axes remain)."""
@@ -79,6 +92,12 @@ class Tally:
     transcendental = property(lambda self: self.resolve().transcendental)
     uncounted = property(lambda self: self.resolve().uncounted)
     is_lower_bound = property(lambda self: self.resolve().is_lower_bound)
+    parts = property(lambda self: self.resolve().parts)
+    by_kind = property(lambda self: self.resolve().by_kind)
+    operations = property(lambda self: self.resolve().operations)
+    unfused_bytes = property(lambda self: self.resolve().unfused_bytes)
+    least_bytes = property(lambda self: self.resolve().least_bytes)
+    intensity = property(lambda self: self.resolve().intensity)
 
 
 def count(f: Callable) -> Callable:
@@ -92,11 +111,11 @@ def count(f: Callable) -> Callable:
     def counted(*args: Any, **kwargs: Any) -> tuple[Any, Cost | Tally]:
         traced = _trace(f, args, kwargs)
         walk = Walk()
-        bill = walk.bill(traced.alive)
+        bill = traced.bill(walk)
         if not bill.sites:
             outs = jaxpr_as_fun(traced.closed)(*traced.inputs)
-            return traced.rebuild(outs), bill.fixed
-        outs, times = walk.run(traced.alive, traced.closed.consts, traced.inputs)
+            return traced.rebuild(outs), _whole(bill.fixed)
+        outs, times = walk.run(traced.alive, traced.closed.consts, traced.inputs, at=1)
         one = jnp.ones_like(times[0])
         return traced.rebuild(outs), Tally((bill.fixed, *bill.sites), (one, *times))
 
@@ -108,12 +127,20 @@ def static_cost(f: Callable, *args: Any, **kwargs: Any) -> Cost:
 
     Raises DynamicCostError where it depends on data: count(f)(...) then measures it.
     """
-    bill = Walk().bill(_trace(f, args, kwargs).alive)
+    bill = _trace(f, args, kwargs).bill(Walk())
     if bill.sites:
         raise DynamicCostError(
             f"the cost depends on data at {len(bill.sites)} loops or branches; run count(f)(...) to measure it"
         )
-    return bill.fixed
+    return _whole(bill.fixed)
+
+
+def _whole(cost: Cost) -> Cost:
+    """The cost in Python ints: shares of collectives are fractions that sum to whole numbers over a mesh's devices."""
+    if isinstance(cost.flop, int):
+        return cost
+    parts = tuple((kind, dtype, round(flop)) for kind, dtype, flop in cost.parts)
+    return replace(cost, flop=round(cost.flop), parts=parts)
 
 
 @dataclass(frozen=True)
@@ -122,6 +149,12 @@ class _Traced:
     alive: Any  # its jaxpr without equations that no output needs
     inputs: Sequence[Any]
     rebuild: Callable[[Sequence[Any]], Any]
+
+    def bill(self, walk: Walk) -> Bill:
+        """With the least that must move, which is paid once."""
+        bill = walk.bill(self.alive)
+        least = least_bytes(self.alive, self.closed.consts)
+        return Bill(replace(bill.fixed, least_bytes=least), bill.sites)
 
 
 def _is_data(leaf: Any) -> bool:
@@ -147,5 +180,4 @@ def _trace(f: Callable, args: Any, kwargs: Any) -> _Traced:
 
     closed = jax.make_jaxpr(flat)(*inputs)
     # Inputs are kept even where unused, so that the two jaxprs are called alike.
-    alive, _ = partial_eval.dce_jaxpr(closed.jaxpr, [True] * len(closed.jaxpr.outvars), instantiate=True)
-    return _Traced(closed, alive, inputs, rebuild)
+    return _Traced(closed, without_dead_code(closed.jaxpr), inputs, rebuild)

@@ -76,17 +76,19 @@ def _instantiated(cotangent: Any) -> Any:
 def implementation(eqn: Any) -> Any:
     """The jaxpr of a primitive that is written in JAX itself, else None.
 
-    Those are JAX's custom_linear_solve and the primitives that other packages define (equinox, lineax); the
+    Those are a few of JAX's own, its sparse arrays' and those that other packages define (equinox, lineax); the
     implementations of JAX's other primitives call the compiler, or run eagerly and so tell nothing.
     """
     arguments = [jax.ShapeDtypeStruct(v.aval.shape, v.aval.dtype) for v in eqn.invars]
-    primitive = eqn.primitive
-    module = getattr(getattr(primitive.impl, "func", primitive.impl), "__module__", "jax")
-    if module.partition(".")[0] == "jax" and primitive.name != "custom_linear_solve":
+    name, run = eqn.primitive.name, eqn.primitive.impl
+    module = getattr(getattr(run, "func", run), "__module__", "jax")
+    foreign = module.partition(".")[0] != "jax" or module.startswith("jax.experimental.sparse")
+    if not foreign and name not in ("custom_linear_solve", "random_gamma"):
         return None
+    options = {"use_vmap": True} if name == "random_gamma" else {}  # as it is compiled: samples go round together
 
     def call(*args: Any) -> Any:
-        return primitive.impl(*args, **eqn.params)
+        return run(*args, **eqn.params, **options)
 
     try:
         return jax.make_jaxpr(call)(*arguments)

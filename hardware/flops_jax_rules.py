@@ -6,59 +6,93 @@ Conventions (FLOP = floating-point arithmetic; see also `hardware.formulas`):
 - transcendental functions, division, powers, roots: 1 for each output element, also counted in `transcendental`;
 - comparison, selection, conversion, copies, layout, indexing, sorting, random bits, integers and booleans: 0;
 - a reduction: inputs - outputs; a cumulative one: inputs - lines; scatter-add: one add for each update;
-- `integer_pow`: its multiplications; products, convolutions, linear algebra and FFT: see `hardware.formulas`.
+- `integer_pow`: its multiplications; products, convolutions, linear algebra and FFT: see `hardware.formulas`;
+- complex arithmetic in real operations.
 
-Call-like and looping primitives are not here: `hardware.flops_jax` walks into them. A rule for a further primitive is
-added with `RULES["name"] = function_of_an_eqn`.
+The dtype of the arithmetic is that of the result; of products and convolutions, that of the operands (bfloat16 operands
+summed in float32 run at the bfloat16 rate) or what their `precision` names. Operations and bytes:
+`hardware.flops_jax_traffic`. Call-like and looping primitives are not here: `hardware.flops_jax_walk` walks into them.
+A rule for a further primitive is added with `RULES["name"] = function_of_an_eqn`, of elementwise kind unless
+`KIND["name"]` says otherwise.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 
 from hardware import formulas
 from hardware.cost import Cost
+from hardware.flops_jax_traffic import traffic
 
 RULES: dict[str, Callable[[Any], Cost]] = {}
+KIND: dict[str, str] = {}
 
 FREE = """
-    after_all and announce_jaxpr approx_top_k argmax argmin axis_index bitcast_convert_type broadcast_in_dim
-    broadcast_to clz complex concatenate conj convert_element_type copy copy_p create_token dce_sink debug_callback
-    debug_print device_put dim_as_value dimension_size dynamic_slice dynamic_update_slice empty empty2 eq eq_to
-    expand_dims gather ge get gt imag inspect_sharding iota iota_2x32_shape is_finite layout_constraint le le_to lt
-    lt_to lu_pivots_to_permutation mulhi name ne nextafter nonbatchable nondifferentiable_backward nontraceable not
-    optimization_barrier or pad philox2x32 philox4x32 pin platform_index population_count pvary random_bits
-    random_clone random_fold_in random_seed random_split random_unwrap random_wrap real reduce_and reduce_or
-    reduce_precision reduce_xor reshape reshard rev rng_bit_generator rng_uniform scatter select_and_gather_add
-    select_if_vmap select_n shape_assertion sharding_constraint shift_left shift_right_arithmetic
-    shift_right_logical slice sort split squeeze stack stop_gradient swap threefry2x32 threefry4x32 tie tile top_k
-    transpose unpin unreduced_psum unstack unvmap_all unvmap_any unvmap_max with_memory_space_constraint xor
-    zeros_like
+    _copysign add_dependency after_all all_reduce_ffs all_reduce_population_count and announce_jaxpr approx_top_k
+    argmax argmin assert_consumed_value axis_index bitcast bitcast_convert_type broadcast_in_dim broadcast_to clz
+    complex concatenate conj convert_element_type copy copy_p create_token dce_sink debug_barrier_p debug_callback
+    debug_print delay device_put dim_as_value dimension_size dma_start dma_wait dynamic_slice dynamic_update_slice
+    empty empty2 empty_ref eq eq_to expand_dims free_ref freeze from_edtype gather ge get gt imag inspect_sharding iota
+    iota_2x32_shape is_finite layout_cast layout_constraint le le_to load lt lt_to lu_pivots_to_permutation
+    masked_load masked_swap max_contiguous mulhi multiple_of name ne new_ref nextafter nonbatchable
+    nondifferentiable_backward nontraceable not num_programs optimization_barrier or pack_dtype pad philox2x32
+    philox4x32 pin platform_index population_count preduced print_layout program_id pvary random_bits random_clone
+    random_fold_in random_seed random_split random_unwrap random_wrap real reduce_and reduce_or reduce_precision
+    reduce_xor reduced_vary_cast_p reshape reshard rev rng_bit_generator rng_uniform roll scatter
+    select_and_gather_add select_if_vmap select_n semaphore_read semaphore_signal semaphore_wait shape_assertion
+    shard_alike sharding_constraint shift_left shift_right_arithmetic shift_right_logical slice sort split squeeze
+    stack stochastic_round stop_gradient swap threefry2x32 threefry4x32 tie tile to_edtype top_k transpose unpack_dtype
+    unpin unreduced_psum unstack unvmap_all unvmap_any unvmap_max vary_unreduced_cast_p with_memory_space_constraint
+    xla_metadata_value xor zeros_like
 """
-ARITHMETIC = "abs add add_any ceil clamp floor max min mul neg round sign square sub"
+ARITHMETIC = "abs add add_any ceil floor max min mul neg round sign square sub"
 TRANSCENDENTAL = """
     acos acosh asin asinh atan atan2 atanh bessel_i0e bessel_i1e cbrt cos cosh digamma div erf erf_inv erfc exp exp2
-    expm1 igamma igamma_grad_a igammac lgamma log log1p log2 logistic polygamma pow random_gamma_grad
+    expm1 igamma igamma_grad_a igammac lgamma log log1p log2 logistic polygamma pow random_gamma_grad reciprocal
     regularized_incomplete_beta rem rsqrt sin sinh sqrt tan tanh zeta
 """
+# How the names of dot algorithms begin, as BF16_BF16_F32.
+ALGORITHMS = {"F16": "float16", "BF16": "bfloat16", "TF32": "tf32", "F32": "float32", "F64": "float64"}
 
 
-def price(eqn: Any) -> Cost | None:
-    """The cost of one equation, or None when there is no rule for its primitive."""
-    rule = RULES.get(eqn.primitive.name)
-    return rule(eqn) if rule else None
+def price(eqn: Any, stored: dict[Any, int] | None = None) -> Cost | None:
+    """The cost of one equation, or None when there is no rule for its primitive. `stored`: see `traffic`."""
+    name = eqn.primitive.name
+    if name not in RULES:
+        return None
+    operations, unfused_bytes = traffic(eqn, stored)
+    kind = KIND.get(name, "elementwise")
+    known = RULES[name](eqn)
+    known = known.of(kind, _dtype(eqn, kind)) if known.flop else known
+    return replace(known, operations=operations, unfused_bytes=unfused_bytes)
 
 
-def rule(*names: str) -> Callable:
+def rule(*names: str, kind: str = "elementwise") -> Callable:
     def register(function: Callable[[Any], Cost]) -> Callable[[Any], Cost]:
         RULES.update(dict.fromkeys(names, function))
+        KIND.update(dict.fromkeys(names, kind))
         return function
 
     return register
+
+
+def _dtype(eqn: Any, kind: str) -> str:
+    """The name of the dtype that an equation of floating-point numbers computes in; complex ones are pairs of reals."""
+    if kind in ("matmul", "convolution"):
+        algorithm = getattr(eqn.params.get("precision"), "name", "").partition("_")[0]
+        if algorithm in ALGORITHMS:
+            return ALGORITHMS[algorithm]
+        numbers = [jnp.promote_types(eqn.invars[0].aval.dtype, eqn.invars[1].aval.dtype)]
+    else:
+        numbers = [v.aval.dtype for v in (*eqn.outvars, *eqn.invars) if hasattr(v.aval, "dtype")]
+    name = next((np.dtype(d).name for d in numbers if jnp.issubdtype(d, jnp.inexact)), str(numbers[0]))
+    return {"complex64": "float32", "complex128": "float64"}.get(name, name)
 
 
 def _float(aval: Any) -> bool:
@@ -69,9 +103,14 @@ def _complex(aval: Any) -> bool:
     return jnp.issubdtype(aval.dtype, jnp.complexfloating)
 
 
-def _scale(aval: Any) -> int:
+def scale(aval: Any) -> int:
     """1 for real numbers, 4 for a product of complex ones, 0 for integers."""
     return formulas.COMPLEX_PRODUCT if _complex(aval) else int(_float(aval))
+
+
+def each(aval: Any, name: str) -> int:
+    """FLOP of one addition, comparison or product of two numbers of this dtype."""
+    return formulas.COMPLEX[name][0] if _complex(aval) else int(_float(aval))
 
 
 @rule(*FREE.split())
@@ -85,11 +124,22 @@ def _element_wise(eqn: Any) -> Cost:
     if not _float(out):
         return Cost()
     if any(_complex(v.aval) for v in (*eqn.invars, *eqn.outvars)):
-        if name not in formulas.COMPLEX and name != "add_any":
-            return Cost(uncounted=frozenset({f"{name}[complex]"}))
-        flop, transcendental = formulas.COMPLEX["add" if name == "add_any" else name]
-        return Cost(out.size * flop, out.size * transcendental)
+        in_real_ones = formulas.COMPLEX.get("add" if name == "add_any" else name)
+        return Cost(*in_real_ones) * out.size if in_real_ones else Cost(uncounted=frozenset({f"{name}[complex]"}))
     return Cost(out.size, out.size if name in TRANSCENDENTAL.split() else 0)
+
+
+@rule("clamp")
+def _clamp(eqn: Any) -> Cost:
+    """A minimum and a maximum."""
+    out = eqn.outvars[0].aval
+    return Cost(2 * out.size * int(_float(out)))
+
+
+@rule("addupdate", "accum_grad_in_ref", kind="scatter")
+def _add_in_place(eqn: Any) -> Cost:
+    update = eqn.invars[1].aval
+    return Cost(update.size * each(update, "add"))
 
 
 @rule("one_minus_square")  # of tanh's derivative, in jax 0.11 and later
@@ -106,73 +156,118 @@ def _polynomial(eqn: Any) -> Cost:
 @rule("integer_pow")
 def _integer_pow(eqn: Any) -> Cost:
     out = eqn.outvars[0].aval
+    of_one = formulas.integer_power(eqn.params["y"])
     if _complex(out):
-        return Cost(uncounted=frozenset({"integer_pow[complex]"}))
-    return formulas.integer_power(eqn.params["y"]) * (out.size if _float(out) else 0)
+        product, (flop, transcendental) = formulas.COMPLEX["mul"][0], formulas.COMPLEX["reciprocal"]
+        inverses = of_one.transcendental
+        of_one = Cost((of_one.flop - inverses) * product + inverses * flop, inverses * transcendental)
+    return of_one * (out.size if _float(out) else 0)
 
 
-@rule("reduce_sum", "reduce_max", "reduce_min", "reduce_prod")
+@rule("reduce_sum", "reduce_max", "reduce_min", "reduce_prod", kind="reduction")
 def _reduction(eqn: Any) -> Cost:
     x, out = eqn.invars[0].aval, eqn.outvars[0].aval
-    each = (6 if eqn.primitive.name == "reduce_prod" else 2) if _complex(x) else int(_float(x))
-    return Cost(max(0, x.size - out.size) * each)
+    return Cost(max(0, x.size - out.size) * each(x, "mul" if eqn.primitive.name == "reduce_prod" else "add"))
 
 
-@rule("cumsum", "cumprod", "cummax", "cummin", "cumlogsumexp")
+@rule("cumsum", "cumprod", "cummax", "cummin", "cumlogsumexp", kind="reduction")
 def _cumulative(eqn: Any) -> Cost:
-    x = eqn.invars[0].aval
+    name, x = eqn.primitive.name, eqn.invars[0].aval
     steps = (x.size - x.size // x.shape[eqn.params["axis"]]) if x.size and _float(x) else 0
-    if eqn.primitive.name == "cumlogsumexp":  # max(a, b) + log1p(exp(-|a - b|)): 6 operations, 2 of them transcendental
+    if name == "cumlogsumexp" and _complex(x):
+        return Cost(uncounted=frozenset({"cumlogsumexp[complex]"}))
+    if name == "cumlogsumexp":  # max(a, b) + log1p(exp(-|a - b|)): 6 operations, 2 of them transcendental
         return Cost(6 * steps, 2 * steps)
-    return Cost(steps * (2 if _complex(x) else 1))
+    return Cost(steps * each(x, "mul" if name == "cumprod" else "add"))
 
 
-def _cost_of_one(eqn: Any) -> Cost:
+def _cost_of_one(jaxpr: Any) -> Cost:
     """The computation of a general reduction, which works on two scalars."""
     total = Cost()
-    for inner in eqn.params["jaxpr"].eqns:
-        known = price(inner)
-        total += Cost(uncounted=frozenset({inner.primitive.name})) if known is None else known
+    for inner in jaxpr.eqns:
+        known = RULES.get(inner.primitive.name)
+        total += known(inner) if known else Cost(uncounted=frozenset({inner.primitive.name}))
     return total
 
 
-@rule("reduce")
+@rule("reduce", kind="reduction")
 def _general_reduction(eqn: Any) -> Cost:
-    return _cost_of_one(eqn) * (eqn.invars[0].aval.size - eqn.outvars[0].aval.size)
+    return _cost_of_one(eqn.params["jaxpr"]) * (eqn.invars[0].aval.size - eqn.outvars[0].aval.size)
 
 
-@rule("reduce_window")
+def _window_steps(eqn: Any) -> int:
+    return eqn.outvars[0].aval.size * (math.prod(eqn.params["window_dimensions"]) - 1)
+
+
+@rule("reduce_window", kind="reduction")
 def _general_reduce_window(eqn: Any) -> Cost:
-    return _cost_of_one(eqn) * (eqn.outvars[0].aval.size * (math.prod(eqn.params["window_dimensions"]) - 1))
+    return _cost_of_one(eqn.params["jaxpr"]) * _window_steps(eqn)
 
 
-@rule("reduce_window_sum", "reduce_window_max", "reduce_window_min")
+@rule("reduce_window_sum", "reduce_window_max", "reduce_window_min", kind="reduction")
 def _reduce_window(eqn: Any) -> Cost:
-    out = eqn.outvars[0].aval
-    return Cost(out.size * (math.prod(eqn.params["window_dimensions"]) - 1) if _float(out) else 0)
+    return Cost(_window_steps(eqn) * each(eqn.outvars[0].aval, "add"))
 
 
 @rule("scatter-add", "scatter_add", "scatter-mul", "scatter_mul", "scatter-min", "scatter_min", "scatter-max",
-      "scatter_max", "scatter-sub", "scatter_sub")  # fmt: skip
+      "scatter_max", "scatter-sub", "scatter_sub", kind="scatter")  # fmt: skip
 def _scatter(eqn: Any) -> Cost:
     updates = eqn.invars[2].aval
-    return Cost(updates.size * _scale(updates))
+    return Cost(updates.size * each(updates, "mul" if eqn.primitive.name.endswith("mul") else "add"))
 
 
-@rule("select_and_scatter_add")
+@rule("select_and_scatter_add", kind="scatter")
 def _select_and_scatter_add(eqn: Any) -> Cost:
     source = eqn.invars[0].aval
-    return Cost(source.size if _float(source) else 0)
+    return Cost(source.size * each(source, "add"))
 
 
-@rule("dot_general")
+@rule("select_and_scatter", kind="scatter")
+def _select_and_scatter(eqn: Any) -> Cost:
+    return _cost_of_one(eqn.params["scatter_jaxpr"]) * eqn.invars[1].aval.size
+
+
+@rule("dot_general", kind="matmul")
 def _dot_general(eqn: Any) -> Cost:
     (contracting, _), _ = eqn.params["dimension_numbers"]
     left, out = eqn.invars[0].aval, eqn.outvars[0].aval
-    return Cost(formulas.product(out.size, *(left.shape[d] for d in contracting)) * _scale(out))
+    if not contracting:  # an outer product, or a number times an array: nothing is added up
+        return Cost(out.size * (formulas.COMPLEX["mul"][0] if _complex(out) else int(_float(out))))
+    return Cost(formulas.product(out.size, *(left.shape[d] for d in contracting)) * scale(out))
 
 
-@rule("conv_general_dilated")
+@rule("ragged_dot_general", kind="matmul")
+def _ragged_dot(eqn: Any) -> Cost:
+    """Each value on the left meets the right's free columns of its one group; groups that leave rows over cost less.
+
+    What is needed, and what GPU and TPU kernels do; XLA on a CPU multiplies with every group and masks.
+    """
+    dims = eqn.params["ragged_dot_dimension_numbers"]
+    (_, contracting), (_, batch) = dims.dot_dimension_numbers
+    left, right, out = eqn.invars[0].aval, eqn.invars[1].aval, eqn.outvars[0].aval
+    shared = {*contracting, *batch, *dims.rhs_group_dimensions}
+    free = [n for d, n in enumerate(right.shape) if d not in shared]
+    return Cost(formulas.product(left.size, *free) * scale(out))
+
+
+@rule("bcoo_dot_general", "bcsr_dot_general", kind="matmul")
+def _sparse_dot(eqn: Any) -> Cost:
+    """Each stored value on the left, padding included, meets the right's free columns."""
+    (_, contracting), (_, batch) = eqn.params["dimension_numbers"]
+    left, right, out = eqn.invars[0].aval, eqn.invars[-1].aval, eqn.outvars[0].aval
+    free = [n for d, n in enumerate(right.shape) if d not in {*contracting, *batch}]
+    return Cost(formulas.product(left.size, *free) * scale(out))
+
+
+@rule("scaled_matmul", "coo_matvec", "csr_matvec", "coo_matmat", "csr_matmat", kind="matmul")
+def _other_product(eqn: Any) -> Cost:
+    """Each stored value on the left meets each column on the right: (B, M, K) with (B, N, K), sparse with dense."""
+    name, left, out = eqn.primitive.name, eqn.invars[0].aval, eqn.outvars[0].aval
+    columns = eqn.invars[1].aval.shape[1] if name == "scaled_matmul" else out.shape[-1] if "matmat" in name else 1
+    return Cost(formulas.product(left.size, columns) * scale(out))
+
+
+@rule("conv_general_dilated", kind="convolution")
 def _convolution(eqn: Any) -> Cost:
     p, dims = eqn.params, eqn.params["dimension_numbers"]
     x, kernel, out = eqn.invars[0].aval, eqn.invars[1].aval, eqn.outvars[0].aval
@@ -187,85 +282,12 @@ def _convolution(eqn: Any) -> Cost:
     # The kernel's input channels are already those of one group, and the output has all channels.
     batch, out_channels = (out.shape[d] for d in dims.out_spec[:2])
     in_channels = kernel.shape[dims.rhs_spec[1]]
-    return Cost(formulas.convolution(batch, in_channels, out_channels, 1, taps) * _scale(out))
+    return Cost(formulas.convolution(batch, in_channels, out_channels, 1, taps) * scale(out))
 
 
-@rule("fft")
+@rule("fft", kind="fft")
 def _fft(eqn: Any) -> Cost:
     lengths, x, out = eqn.params["fft_lengths"], eqn.invars[0].aval, eqn.outvars[0].aval
     whole = out if _complex(x) else x  # the side that has all points along the last axis
     batch = math.prod(whole.shape[: len(whole.shape) - len(lengths)])
     return Cost(formulas.fft(lengths, batch, real=not (_complex(x) and _complex(out))))
-
-
-def _matrix(eqn: Any, flop_of: Callable[[int, int], int]) -> Cost:
-    *batch, m, n = eqn.invars[0].aval.shape
-    return Cost(math.prod(batch) * flop_of(m, n) * _scale(eqn.invars[0].aval))
-
-
-@rule("cholesky")
-def _cholesky(eqn: Any) -> Cost:
-    return _matrix(eqn, lambda m, n: formulas.cholesky(n))
-
-
-@rule("lu")
-def _lu(eqn: Any) -> Cost:
-    return _matrix(eqn, formulas.lu)
-
-
-@rule("geqrf")
-def _geqrf(eqn: Any) -> Cost:
-    return _matrix(eqn, formulas.householder_qr)
-
-
-@rule("householder_product")
-def _householder_product(eqn: Any) -> Cost:
-    return _matrix(eqn, lambda m, n: formulas.householder_product(m, n, eqn.invars[1].aval.shape[-1]))
-
-
-@rule("qr")
-def _qr(eqn: Any) -> Cost:
-    columns = eqn.outvars[0].aval.shape[-1]
-    return _matrix(
-        eqn, lambda m, n: formulas.householder_qr(m, n) + formulas.householder_product(m, columns, min(m, n))
-    )
-
-
-@rule("eigh")
-def _eigh(eqn: Any) -> Cost:
-    return _matrix(eqn, lambda m, n: formulas.eigh(n))
-
-
-@rule("eig", "schur")
-def _eig(eqn: Any) -> Cost:
-    wanted = [v for k, v in eqn.params.items() if k.startswith("compute_") and k != "compute_schur_vectors"]
-    return _matrix(eqn, lambda m, n: formulas.eig(n, any(wanted) or eqn.primitive.name == "schur"))
-
-
-@rule("svd")
-def _svd(eqn: Any) -> Cost:
-    p = eqn.params
-    return _matrix(eqn, lambda m, n: formulas.svd(m, n, p["compute_uv"], p["full_matrices"]))
-
-
-@rule("hessenberg")
-def _hessenberg(eqn: Any) -> Cost:
-    return _matrix(eqn, lambda m, n: round(10 * n**3 / 3))
-
-
-@rule("tridiagonal")
-def _tridiagonal(eqn: Any) -> Cost:
-    return _matrix(eqn, lambda m, n: formulas.eigh(n, vectors=False))
-
-
-@rule("triangular_solve")
-def _triangular_solve(eqn: Any) -> Cost:
-    a, b = eqn.invars[0].aval, eqn.invars[1].aval
-    return Cost(b.size * a.shape[-1] * _scale(b))
-
-
-@rule("tridiagonal_solve")
-def _tridiagonal_solve(eqn: Any) -> Cost:
-    """Thomas' algorithm: 8 operations for each unknown, 2 of them divisions."""
-    size = eqn.outvars[0].aval.size
-    return Cost(8 * size, 2 * size)

@@ -1,9 +1,16 @@
-"""The walk over a jaxpr: its bill (static costs, and sites whose cost depends on data) and its counted evaluation."""
+"""The walk over a jaxpr: its bill (static costs, and sites whose cost depends on data) and its counted evaluation.
+
+Each site has a counter, and its place among them is its name: the `while` whose trips counter i counts runs inside
+`jax.named_scope("loop_{i}")`, so that compiled programs tell which of their loops it is (metadata `op_name`; the last
+such name counts where they nest; of nested `count`s only the outermost names loops). A loop inside another loop's test
+appears twice, before that loop and in it.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -11,33 +18,20 @@ import jax.extend.core as jex
 import jax.numpy as jnp
 from jax import lax
 
-from hardware.cost import Cost
+from hardware import flops_jax_collectives, flops_jax_linalg  # noqa: F401 (they register their prices)
+from hardware.cost import NOTHING, Cost
 from hardware.flops_jax_bind import bind, implementation, with_derivative_of
 from hardware.flops_jax_rules import price
+from hardware.flops_jax_traffic import traffic
 
 # Primitives that run one jaxpr once, and the parameters that may hold it, as several versions of JAX spell them.
-CALLS = frozenset(
-    [
-        "call",
-        "checkpoint",
-        "closed_call",
-        "composite",
-        "core_call",
-        "custom_jvp_call",
-        "custom_vjp_call",
-        "custom_vjp_call_jaxpr",
-        "custom_vmap_call",
-        "eval_jaxpr",
-        "jit",
-        "linear_call",
-        "pjit",
-        "remat",
-        "remat2",
-    ]
-)
-HOLDERS = ("jaxpr", "call_jaxpr", "fun_jaxpr", "call", "callee")
-
-NOTHING = Cost()
+CALLS = """
+    call checkpoint closed_call composite compute_on core_call custom_jvp_call custom_jvp_call_jaxpr
+    custom_partitioning custom_vjp_call custom_vjp_call_jaxpr custom_vmap_call eval_jaxpr jit linear_call pjit remat
+    remat2 remat_opt xla_metadata_call
+"""
+KERNELS = "pallas_call run_scoped run_state"  # run one jaxpr on references, where no counter can leave
+HOLDERS = ("jaxpr", "call_jaxpr", "fun_jaxpr", "call", "callee", "fwd_jaxpr")
 
 
 @dataclass(frozen=True)
@@ -57,50 +51,67 @@ class Walk:
     def __init__(self) -> None:
         self._bills: dict[int, tuple[Any, Bill]] = {}  # the object is kept so that its id stays its own
         self._bodies: dict[int, tuple[Any, Any]] = {}
+        self._varying: tuple[Any, ...] = ()  # axes of the mesh whose devices may count differently
 
     # ---- bills ----
 
     def bill(self, jaxpr: Any) -> Bill:
         if id(jaxpr) not in self._bills:
-            total = Bill()
+            total, stored = Bill(), {}
             for eqn in jaxpr.eqns:
-                total += self._bill_of(eqn)
+                total += self._bill_of(eqn, stored)
             self._bills[id(jaxpr)] = (jaxpr, total)
         return self._bills[id(jaxpr)][1]
 
-    def _bill_of(self, eqn: Any) -> Bill:
+    def _bill_of(self, eqn: Any, stored: dict[Any, int] | None = None) -> Bill:
         if id(eqn) not in self._bills:
-            self._bills[id(eqn)] = (eqn, self._new_bill(eqn))
+            self._bills[id(eqn)] = (eqn, self._new_bill(eqn, stored))
         return self._bills[id(eqn)][1]
 
-    def _new_bill(self, eqn: Any) -> Bill:
+    def _new_bill(self, eqn: Any, stored: dict[Any, int] | None) -> Bill:
         name, params = eqn.primitive.name, eqn.params
         if name == "scan":
             body = self.bill(params["jaxpr"].jaxpr)
             return Bill(body.fixed * params["length"], body.sites if params["length"] else ())
         if name == "while":
             test, body = self.bill(params["cond_jaxpr"].jaxpr), self.bill(params["body_jaxpr"].jaxpr)
-            trip = test.fixed + body.fixed
-            if trip == NOTHING and not (test.sites or body.sites):
-                return Bill()  # integers only: nothing to count, so nothing to carry
-            return Bill(test.fixed, (trip, *test.sites, *body.sites))
+            return Bill(test.fixed, (test.fixed + body.fixed, *test.sites, *body.sites))
         if name == "cond":
             branches = [self.bill(b.jaxpr) for b in params["branches"]]
             if len(set(branches)) == 1 and not branches[0].sites:
                 return branches[0]
             paid = tuple(b.fixed for b in branches if b.fixed != NOTHING)
             return Bill(NOTHING, sum((b.sites for b in branches), paid))
-        known = price(eqn)
+        if name == "shard_map":  # each device runs the body; the counters of all devices are summed
+            body = self.bill(params["jaxpr"])
+            return Bill(body.fixed * math.prod(params["mesh"].shape[a] for a in _manual_axes(eqn)), body.sites)
+        if name in KERNELS.split():
+            return Bill(self._kernel(eqn, stored))
+        known = price(eqn, stored)
         if known is not None:
             return Bill(known)
         body = self._body(eqn)
-        return Bill(Cost(uncounted=frozenset({name}))) if body is None else self.bill(body.jaxpr)
+        return Bill(_uncounted(eqn, stored)) if body is None else self.bill(body.jaxpr)
+
+    def _kernel(self, eqn: Any, stored: dict[Any, int] | None) -> Cost:
+        """A Pallas kernel: its body once for each point of the grid, and what it moves by its operands and results.
+
+        Loops and branches whose length depends on data have no counter in there: the kernel is then named uncounted.
+        """
+        body, p = self.bill(eqn.params["jaxpr"]), eqn.params
+        grid = p["grid_mapping"].grid if "grid_mapping" in p else ()
+        outside = _uncounted(eqn, stored)
+        if not all(isinstance(n, int) for n in grid):
+            return outside
+        known = not any(site.flop or site.uncounted for site in body.sites)
+        inside = replace(body.fixed * math.prod(grid), operations=0, unfused_bytes=0)
+        return inside + (replace(outside, uncounted=frozenset()) if known else outside)
 
     def _body(self, eqn: Any) -> Any:
         """The closed jaxpr that a call-like equation runs, else None."""
         if id(eqn) not in self._bodies:
             name = eqn.primitive.name
-            if name in CALLS:
+            if name in CALLS.split():
                 body = next(eqn.params[holder] for holder in HOLDERS if holder in eqn.params)
                 body = body if hasattr(body, "consts") else jex.ClosedJaxpr(body, ())
             else:
@@ -110,8 +121,8 @@ class Walk:
 
     # ---- evaluation ----
 
-    def run(self, jaxpr: Any, consts: Sequence[Any], args: Sequence[Any]) -> tuple[list[Any], list[Any]]:
-        """Outputs, and one counter for each site of `bill(jaxpr)`, in the same order."""
+    def run(self, jaxpr: Any, consts: Sequence[Any], args: Sequence[Any], at: int) -> tuple[list[Any], list[Any]]:
+        """Outputs, and one counter for each site of `bill(jaxpr)`, in the same order; `at` is the first one's place."""
         values = dict(zip([*jaxpr.constvars, *jaxpr.invars], [*consts, *args], strict=True))
         times: list[Any] = []
 
@@ -121,24 +132,28 @@ class Walk:
         for eqn in jaxpr.eqns:
             inputs = [read(v) for v in eqn.invars]
             if self._bill_of(eqn).sites:
-                outs, new = self._run_counted(eqn, inputs)
+                outs, new = self._run_counted(eqn, inputs, at + len(times))
                 times += new
             else:
                 outs = bind(eqn, inputs)
             values.update(zip(eqn.outvars, outs, strict=True))
         return [read(v) for v in jaxpr.outvars], times
 
-    def _run_closed(self, closed: Any, args: Sequence[Any]) -> tuple[list[Any], list[Any]]:
-        return self.run(closed.jaxpr, closed.consts, args)
+    def _run_closed(self, closed: Any, args: Sequence[Any], at: int) -> tuple[list[Any], list[Any]]:
+        return self.run(closed.jaxpr, closed.consts, args, at)
 
-    def _run_counted(self, eqn: Any, inputs: list[Any]) -> tuple[list[Any], list[Any]]:
-        special = {"scan": self._scan, "while": self._while, "cond": self._cond}.get(eqn.primitive.name)
-        return special(eqn, inputs) if special else self._call(eqn, inputs)
+    def _run_counted(self, eqn: Any, inputs: list[Any], at: int) -> tuple[list[Any], list[Any]]:
+        special = {"scan": self._scan, "while": self._while, "cond": self._cond, "shard_map": self._shard_map}
+        return special.get(eqn.primitive.name, self._call)(eqn, inputs, at)
 
-    def _zeros(self, eqn: Any) -> list[Any]:
-        return _zeros(len(self._bill_of(eqn).sites))
+    def _zero(self) -> Any:
+        zero = jnp.zeros((), jax.dtypes.canonicalize_dtype(jnp.int64))
+        return lax.pcast(zero, self._varying, to="varying") if self._varying else zero
 
-    def _scan(self, eqn: Any, inputs: list[Any]) -> tuple[list[Any], list[Any]]:
+    def _zeros(self, n: int) -> list[Any]:
+        return [self._zero()] * n
+
+    def _scan(self, eqn: Any, inputs: list[Any], at: int) -> tuple[list[Any], list[Any]]:
         p = eqn.params
         if "ft_in" in p:  # jax 0.11 and later
             consts, carry, xs = (list(part) for part in p["ft_in"].update(inputs).unpack())
@@ -148,30 +163,35 @@ class Walk:
 
         def body(state: Any, x: Any) -> Any:
             carry, times = state
-            outs, new = self._run_closed(p["jaxpr"], [*consts, *carry, *x])
+            outs, new = self._run_closed(p["jaxpr"], [*consts, *carry, *x], at)
             return (outs[: len(carry)], _add(times, new)), outs[len(carry) :]
 
-        start = (carry, self._zeros(eqn))
+        start = (carry, self._zeros(len(self._bill_of(eqn).sites)))
         (carry, times), ys = lax.scan(body, start, xs, p["length"], reverse=p["reverse"], unroll=p["unroll"])
         return [*carry, *ys], times
 
-    def _while(self, eqn: Any, inputs: list[Any]) -> tuple[list[Any], list[Any]]:
+    def _while(self, eqn: Any, inputs: list[Any], at: int) -> tuple[list[Any], list[Any]]:
         p = eqn.params
         n_test, n_body = p["cond_nconsts"], p["body_nconsts"]
         test_consts, body_consts, start = inputs[:n_test], inputs[n_test : n_test + n_body], inputs[n_test + n_body :]
+        zeros = self._zeros(len(self._bill_of(eqn).sites))
+        n_test_sites = len(self.bill(p["cond_jaxpr"].jaxpr).sites)
+        lanes = p["cond_jaxpr"].out_avals[0].shape
 
         def test(carry: Any) -> Any:
-            (keep_on,), new = self._run_closed(p["cond_jaxpr"], [*test_consts, *carry])
+            (keep_on,), new = self._run_closed(p["cond_jaxpr"], [*test_consts, *carry], at + 1)
             return keep_on, new
 
         def advance(keep_on: Any, carry: list[Any]) -> Any:
-            outs, new = self._run_closed(p["body_jaxpr"], [*body_consts, *carry])
+            outs, new = self._run_closed(p["body_jaxpr"], [*body_consts, *carry], at + 1 + n_test_sites)
             if jnp.ndim(keep_on):  # a vmapped loop goes on while any lane does; lanes that are done keep their values
                 outs = [_select(keep_on, o, c) for o, c in zip(outs, carry, strict=True)]
             return outs, new
 
-        n_test_sites = len(self.bill(p["cond_jaxpr"].jaxpr).sites)
-        lanes = p["cond_jaxpr"].out_avals[0].shape
+        def loop(test: Any, body: Any, start: Any) -> Any:
+            with jax.named_scope(f"loop_{at}"):
+                return lax.while_loop(test, body, start)
+
         if not n_test_sites:
 
             def body(state: Any) -> Any:
@@ -179,7 +199,7 @@ class Walk:
                 outs, new = advance(test(carry)[0] if lanes else True, carry)
                 return outs, _add(times, [1, *new])
 
-            return lax.while_loop(lambda state: jnp.any(test(state[0])[0]), body, (start, self._zeros(eqn)))
+            return loop(lambda state: jnp.any(test(state[0])[0]), body, (start, zeros))
 
         # The test itself holds a loop or a branch to count: it moves to the end of the body, where counters can leave.
         def body_then_test(state: Any) -> Any:
@@ -189,35 +209,56 @@ class Walk:
             return keep_on, outs, _add(times, [1, *of_test, *new])
 
         keep_on, of_test = test(start)
-        zeros = self._zeros(eqn)
         times = [zeros[0], *of_test, *zeros[1 + n_test_sites :]]
-        _, outs, times = lax.while_loop(lambda state: jnp.any(state[0]), body_then_test, (keep_on, start, times))
+        _, outs, times = loop(lambda state: jnp.any(state[0]), body_then_test, (keep_on, start, times))
         return outs, times
 
-    def _cond(self, eqn: Any, inputs: list[Any]) -> tuple[list[Any], list[Any]]:
+    def _cond(self, eqn: Any, inputs: list[Any], at: int) -> tuple[list[Any], list[Any]]:
         index, *operands = inputs
         branches = eqn.params["branches"]
         bills = [self.bill(b.jaxpr) for b in branches]
         inner = [len(b.sites) for b in bills]
-        taken = [(index == i).astype(_zero().dtype) for i, b in enumerate(bills) if b.fixed != NOTHING]
+        zero = self._zero()
+        taken = [zero + (index == i).astype(zero.dtype) for i, b in enumerate(bills) if b.fixed != NOTHING]
         if not any(inner):  # nothing to count inside, so the branches stay as they are
             return bind(eqn, inputs), taken
 
         def counted(i: int) -> Any:
             def branch(*args: Any) -> Any:
-                outs, new = self._run_closed(branches[i], args)
-                return outs, [*_zeros(sum(inner[:i])), *new, *_zeros(sum(inner[i + 1 :]))]
+                before = sum(inner[:i])
+                outs, new = self._run_closed(branches[i], args, at + len(taken) + before)
+                return outs, [*self._zeros(before), *new, *self._zeros(sum(inner[i + 1 :]))]
 
             return branch
 
         outs, times = lax.switch(index, [counted(i) for i in range(len(branches))], *operands)
         return outs, [*taken, *times]
 
-    def _call(self, eqn: Any, inputs: list[Any]) -> tuple[list[Any], list[Any]]:
+    def _shard_map(self, eqn: Any, inputs: list[Any], at: int) -> tuple[list[Any], list[Any]]:
+        p, axes = eqn.params, _manual_axes(eqn)
+        n_sites = len(self._bill_of(eqn).sites)
+
+        def counted(*args: Any) -> Any:
+            outs, times = self.run(p["jaxpr"], (), args, at)
+            return (*outs, *(t[None] for t in times))
+
+        outside, self._varying = self._varying, (*self._varying, *(axes if p["check_vma"] else ()))
+        outs = jax.shard_map(
+            counted,
+            mesh=p["mesh"],
+            in_specs=tuple(p["in_specs"]),
+            out_specs=(*p["out_specs"], *[jax.sharding.PartitionSpec(axes)] * n_sites),
+            axis_names=set(axes),
+            check_vma=p["check_vma"],
+        )(*inputs)
+        self._varying = outside
+        return list(outs[:-n_sites]), [jnp.sum(t, dtype=t.dtype) for t in outs[-n_sites:]]
+
+    def _call(self, eqn: Any, inputs: list[Any], at: int) -> tuple[list[Any], list[Any]]:
         name, p, body = eqn.primitive.name, eqn.params, self._body(eqn)
 
         def counted(*args: Any) -> Any:
-            return self._run_closed(body, args)
+            return self._run_closed(body, args, at)
 
         if name in ("jit", "pjit"):
             counted.__name__ = p["name"]
@@ -229,12 +270,18 @@ class Walk:
         return with_derivative_of(eqn, counted)(*inputs)
 
 
-def _zero() -> Any:
-    return jnp.zeros((), jax.dtypes.canonicalize_dtype(jnp.int64))
+def _uncounted(eqn: Any, stored: dict[Any, int] | None) -> Cost:
+    """An equation without a price: its name (and its target's, of a call into foreign code), and what it moves."""
+    target = eqn.params.get("target_name")
+    name = f"{eqn.primitive.name}[{target}]" if target else eqn.primitive.name
+    operations, unfused_bytes = traffic(eqn, stored)
+    return Cost(uncounted=frozenset({name}), operations=operations, unfused_bytes=unfused_bytes)
 
 
-def _zeros(n: int) -> list[Any]:
-    return [_zero()] * n
+def _manual_axes(eqn: Any) -> tuple[Any, ...]:
+    """The axes of the mesh that a shard_map maps over, in the mesh's order; JAX has renamed the parameter."""
+    axes = next(eqn.params[name] for name in ("newly_manual_axes", "manual_axes") if name in eqn.params)
+    return tuple(a for a in eqn.params["mesh"].axis_names if a in axes)
 
 
 def _select(keep_on: Any, new: Any, old: Any) -> Any:

@@ -2,7 +2,8 @@
 
 Conventions: a multiply-add is 2 FLOP; products are 2mnk (not 2mnk - mn); linear algebra is the leading term of the
 textbook count, rounded to an integer; complex arithmetic is counted in real operations.
-Source of the linear-algebra terms: Golub & Van Loan, Matrix Computations, 4th ed. (5.2.2, 5.2.9, 8.3, 8.6.3, 7.5.6);
+Source of the linear-algebra terms: Golub & Van Loan, Matrix Computations, 4th ed. (5.2.2, 5.2.9, 6.5.4, 7.4.3, 7.5.6,
+8.3, 8.6.3);
 of 5 n log2 n: Cooley-Tukey radix 2, the figure FFTW reports.
 """
 
@@ -13,7 +14,7 @@ from collections.abc import Sequence
 
 from hardware.cost import Cost
 
-# Real operations in one complex operation, (flop, transcendental); division is (ac+bd, bc-ad)/(c²+d²).
+# Real operations in one complex operation, (flop, transcendental), z = a + ib; division is (ac+bd, bc-ad)/(c²+d²).
 COMPLEX = {
     "add": (2, 0),
     "sub": (2, 0),
@@ -21,8 +22,30 @@ COMPLEX = {
     "mul": (6, 0),
     "square": (6, 0),
     "div": (11, 2),
+    "reciprocal": (6, 2),  # (a, -b)/(a²+b²)
     "abs": (4, 1),
-    "exp": (5, 3),
+    "sign": (6, 3),  # z/|z|
+    "exp": (5, 3),  # exp a (cos b, sin b)
+    "exp2": (7, 3),  # exp(z log 2)
+    "expm1": (6, 3),
+    "log": (6, 2),  # ½ log(a²+b²), atan2(b, a)
+    "log1p": (7, 2),
+    "sqrt": (10, 3),  # t = √((|z|+|a|)/2), b/(2t)
+    "rsqrt": (16, 5),
+    "pow": (17, 5),  # exp(w log z)
+    "logistic": (14, 5),  # 1/(1 + exp(-z))
+    "sin": (6, 4),  # sin a cosh b, cos a sinh b
+    "cos": (7, 4),
+    "tan": (9, 6),  # (sin 2a, sinh 2b)/(cos 2a + cosh 2b)
+    "sinh": (6, 4),
+    "cosh": (6, 4),
+    "tanh": (9, 6),
+    "asin": (28, 5),  # -i log(iz + √(1 - z²)): square 6, 2, root 10, iz 1, sum 2, log 6, -i 1
+    "acos": (30, 5),  # π/2 - asin z
+    "atan": (19, 4),  # i/2 (log(1 - iz) - log(1 + iz)): 2 and 1, logs 12, difference 2, i/2 2
+    "asinh": (25, 5),  # log(z + √(z² + 1)): square 6, 1, root 10, sum 2, log 6
+    "acosh": (36, 8),  # log(z + √(z+1) √(z-1)): 1 and 1, roots 20, product 6, sum 2, log 6
+    "atanh": (19, 4),  # ½ (log(1 + z) - log(1 - z)): 1 and 2, logs 12, difference 2, half 2
 }
 COMPLEX_PRODUCT = 4  # 8 real operations in a complex multiply-add, against 2
 
@@ -73,6 +96,18 @@ def lu(m: int, n: int) -> int:
     return round(2 * m * n * k - (m + n) * k**2 + 2 * k**3 / 3)
 
 
+def cholesky_update(n: int) -> tuple[int, int]:
+    """(flop, transcendental) of the factor of R Rᵀ + v vᵀ by n rotations.
+
+    Each takes 6 to find (two squares, a sum, a root, two divisions) and 6 on each of the n(n-1)/2 pairs it turns.
+    """
+    return 3 * n * (n - 1) + 6 * n, 3 * n
+
+
+def hessenberg(n: int) -> int:
+    return round(10 * n**3 / 3)
+
+
 def triangular_solve(n: int, right_hand_sides: int) -> int:
     return n * n * right_hand_sides
 
@@ -107,3 +142,8 @@ def fft(lengths: Sequence[int], batch: int, real: bool) -> int:
     """Each axis in turn, 5 n log2 n a line; half of that for a transform with one real side."""
     points = batch * math.prod(lengths)
     return round(5 * points * sum(math.log2(n) for n in lengths if n > 1) / (2 if real else 1))
+
+
+def apply_reflectors(m: int, n: int, reflectors: int) -> int:
+    """Householder reflectors, the i-th from row i down, on an m × n matrix: 4 n (m - i) each."""
+    return 4 * m * n * reflectors - 2 * n * reflectors**2

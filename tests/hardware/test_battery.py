@@ -27,7 +27,6 @@ KNOWN: dict[tuple[str, str], str] = {
     # Open between the battery and the counters; a strict xfail says when one is settled.
     ("clamp to [0, 1]", "torch"): "a minimum and a maximum are counted as one",
     ("inverse", "torch"): "counted as 2n³; torch solves for the identity, which gives the same bits, as JAX does",
-    ("gradient for each example: vmap(grad)", "jax"): "scalar times vector, a dot_general without a contraction, as 2n",
     ("jacfwd of sin(w x)", "torch"): "_new_zeros_with_same_feature_meta has no rule; it costs nothing",
     ("gradient and Hessian-vector product of Σ sin(x w)", "torch"): "arithmetic on meta tensors is counted",
     ("Hessian of Σ sin(x w)", "torch"): "as in the two rows above",
