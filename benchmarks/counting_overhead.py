@@ -22,10 +22,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.task import Protocol, Task, simulated
-from hardware.devices import Device
+from hardware import energy
+from hardware.devices import Device, resolve
 from hardware.flops_jax import count
+from hardware.meter import Meter
 from learners.backends.base import Recipe
 from learners.backends.jax_engine import JaxEngine
+from learners.learner import CHUNK_SECONDS, Learner
 from learners.models.neural_ode import NeuralOde
 from physics_models.flocking import Flocking
 
@@ -49,7 +52,37 @@ def measure() -> dict[str, Any]:
         figures[f"{label}: seconds to trace a step, plain"] = _trace_seconds(engine, counted=False)
         if solver == NeuralOde().solver:  # the default, whose steps are of fixed length
             figures[f"{label}: a step compiles to the same text, counted and plain"] = _same_text(engine)
-    return figures
+    return figures | _meter() | _torch_share(task)
+
+
+def _meter() -> dict[str, Any]:
+    """What the learner asks of the meter for each chunk of about half a second: a phase, and a reading."""
+    meter, rounds = Meter(energy.best(resolve("cpu"))), 2000
+
+    def ask() -> None:
+        for _ in range(rounds):
+            with meter.phase("train"):
+                pass
+            meter.reading("train")
+
+    each = min(_seconds(ask) for _ in range(5)) / rounds
+    label = f"meter ({meter.energy_method})"
+    return {f"{label}: a phase and a reading, µs": each * 1e6, f"{label}: share of a chunk": each / CHUNK_SECONDS}
+
+
+def _torch_share(task: Task) -> dict[str, Any]:
+    """torch counts a step once for each number of solver steps it meets: the first step against the later ones."""
+    learner = Learner(NeuralOde(), task.info, RECIPE, task.points(1), [0], "torch")
+    rng = np.random.default_rng(1)
+    starts = rng.choice(task.points(1).starts, (1, 200, RECIPE.batch)).astype(np.int32)
+    first = _seconds(lambda: learner.engine.train(starts[:, :1]))
+    later = median(_seconds(lambda i=i: learner.engine.train(starts[:, i : i + 1])) for i in range(1, 60))
+    label = "flocking neural_ode, torch"
+    extra = (first - later) * 1e3
+    return {
+        f"{label}: ms more for the step that is counted": extra,
+        f"{label}: share of 5000 steps": extra / (5e6 * later),
+    }
 
 
 def _engine(task: Task, solver: str) -> JaxEngine:

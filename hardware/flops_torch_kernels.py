@@ -1,19 +1,16 @@
-"""Torch rules continued: reductions, losses, normalisation, attention, LSTM, optimisers, linear algebra, FFT."""
+"""Torch rules continued: reductions, losses, optimisers, scatter."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any
 
-from hardware import formulas
 from hardware.cost import Cost
-from hardware.flops_torch_rules import Call, elements, inexact, rule, scale, tensors
+from hardware.flops_torch_rules import Call, elements, inexact, rule, tensors
 
 # ---- reductions ----
 
 
-@rule("sum", "nansum", "amax", "amin", "aminmax", "max", "min", "prod")
+@rule("sum", "nansum", "amax", "amin", "aminmax", "max", "min", "prod", kind="reduction")
 def _reduction(call: Call) -> Cost:
     if call.func._overloadname == "other":  # the element-wise maximum
         return Cost(call.size)
@@ -22,13 +19,13 @@ def _reduction(call: Call) -> Cost:
     return Cost(max(0, x.numel() - results) * each * (2 if call.name == "aminmax" else 1))
 
 
-@rule("mean")
+@rule("mean", kind="reduction")
 def _mean(call: Call) -> Cost:
     """A sum and a division."""
     return Cost(call[0].numel() * (2 if call[0].is_complex() else 1), call.size)
 
 
-@rule("var", "std", "var_mean", "std_mean")
+@rule("var", "std", "var_mean", "std_mean", kind="reduction")
 def _var(call: Call) -> Cost:
     """Mean, difference, square, mean: 4 operations for each element."""
     n, lines = call[0].numel(), next(tensors(call.out)).numel()
@@ -36,7 +33,7 @@ def _var(call: Call) -> Cost:
     return Cost(4 * n + root, 2 * lines + root)
 
 
-@rule("norm", "linalg_vector_norm")
+@rule("norm", "linalg_vector_norm", kind="reduction")
 def _norm(call: Call) -> Cost:
     """Square, sum, root; of other finite orders a power for each element; of 1 and ∞ the absolute value and no root."""
     n, lines = call[0].numel(), call.size
@@ -45,7 +42,7 @@ def _norm(call: Call) -> Cost:
     return Cost(2 * n - lines + root, root + (0 if order in (2, None) or not root else n))
 
 
-@rule("cumsum", "cumprod", "_cummax_helper", "_cummin_helper", "logcumsumexp")
+@rule("cumsum", "cumprod", "cummax", "cummin", "_cummax_helper", "_cummin_helper", "logcumsumexp", kind="reduction")
 def _cumulative(call: Call) -> Cost:
     x = call[0]
     steps = x.numel() - x.numel() // x.shape[call.option("dim")] if x.ndim and x.numel() and inexact(x) else 0
@@ -54,26 +51,67 @@ def _cumulative(call: Call) -> Cost:
     return Cost(steps * (2 if x.is_complex() else 1))
 
 
-@rule("logsumexp")
+@rule("logsumexp", kind="reduction")
 def _logsumexp(call: Call) -> Cost:
     """Maximum, difference, exp and sum for each element; log and addition for each line."""
     n, lines = call[0].numel(), call.size
     return Cost(4 * n, n + lines)
 
 
-@rule("_softmax", "_log_softmax", "_softmax_backward_data", "_log_softmax_backward_data")
+@rule("_softmax", "_safe_softmax", "_log_softmax", "_softmax_backward_data", "_log_softmax_backward_data")
 def _softmax(call: Call) -> Cost:
     x = call[0]
     n, lines = x.numel(), x.numel() // x.shape[call.option("dim")] if x.ndim and x.numel() else 1
     return {
         "_softmax": Cost(5 * n - lines, 2 * n),
+        "_safe_softmax": Cost(5 * n - lines, 2 * n),
         "_log_softmax": Cost(5 * n, n + lines),
         "_softmax_backward_data": Cost(6 * n + 2 * lines, n + lines),
         "_log_softmax_backward_data": Cost(4 * n, lines),
     }[call.name]
 
 
-# ---- losses and normalisation ----
+@rule("trace", kind="reduction")
+def _trace(call: Call) -> Cost:
+    return Cost(max(0, min(call[0].shape) - 1) * (2 if call[0].is_complex() else int(inexact(call[0]))))
+
+
+@rule("dist")
+def _dist(call: Call) -> Cost:
+    """Difference, square, sum, root."""
+    n = max(call[0].numel(), call[1].numel())
+    return Cost(3 * n, 1)
+
+
+@rule("renorm")
+def _renorm(call: Call) -> Cost:
+    """The norm of each slice (square, sum, root), a factor for each (division), a product for each element."""
+    n, slices = call[0].numel(), call[0].shape[call[2]]
+    return Cost(3 * n + slices, 2 * slices)
+
+
+@rule("polar")
+def _polar(call: Call) -> Cost:
+    """Sine and cosine, and their products with the length."""
+    return Cost(4 * call.size, 2 * call.size)
+
+
+@rule("mvlgamma")
+def _mvlgamma(call: Call) -> Cost:
+    p = call.option("p")
+    return Cost((2 * p + 1) * call.size, p * call.size)
+
+
+@rule("histc", "histogram", "_histogramdd_from_bin_cts", "bincount", kind="scatter")
+def _histogram(call: Call) -> Cost:
+    """Difference, product and division find the bin of each value (but with given bins); one addition for each."""
+    n = call[0].numel()
+    if call.name == "bincount":
+        return Cost(elements(call.option("weights")))
+    return Cost(4 * n, n) if call.name != "histogram" else Cost(n)
+
+
+# ---- losses ----
 
 
 @rule("mse_loss", "smooth_l1_loss", "huber_loss")
@@ -89,75 +127,35 @@ def _binary_cross_entropy(call: Call) -> Cost:
     return Cost(8 * call[0].numel(), 2 * call[0].numel())
 
 
+@rule("binary_cross_entropy_with_logits")
+def _binary_cross_entropy_with_logits(call: Call) -> Cost:
+    """(1 - y) x - log_sigmoid(x), in which log_sigmoid takes 10; weights take a few more; then a mean or a sum."""
+    n = call[0].numel()
+    positive, weight = call.option("pos_weight") is not None, call.option("weight") is not None
+    reduced = call.size < n
+    return Cost((13 + 4 * positive + weight + reduced) * n, 2 * n + reduced)
+
+
+@rule("soft_margin_loss", "soft_margin_loss_backward")
+def _soft_margin_loss(call: Call) -> Cost:
+    """log(1 + exp(-y x)), then a mean or a sum; backward -y z / (1 + z), z = exp(-y x)."""
+    n, reduced = call[0].numel(), call.size < call[0].numel()
+    if call.name.endswith("backward"):
+        n = call[1].numel()
+        return Cost(8 * n, 2 * n)
+    return Cost((4 + reduced) * n, 2 * n + reduced)
+
+
+@rule("multi_margin_loss", "multi_margin_loss_backward")
+def _multi_margin_loss(call: Call) -> Cost:
+    """For each class: difference, margin, maximum, sum."""
+    scores = call[1] if call.name.endswith("backward") else call[0]
+    return Cost(4 * scores.numel())
+
+
 @rule("nll_loss_forward", "nll_loss_backward", "nll_loss2d_forward", "nll_loss2d_backward")
 def _nll(call: Call) -> Cost:
     return Cost(call.option("target").numel())
-
-
-@rule("native_layer_norm", "native_group_norm", "native_batch_norm", "_native_batch_norm_legit", "cudnn_batch_norm")
-def _normalisation(call: Call) -> Cost:
-    """Mean, variance (4), difference and product: 7 for each element, and 2 for an affine map."""
-    n, lines = call[0].numel(), elements(call.out[2])
-    affine = 2 if call.option("weight") is not None else 0
-    return Cost((7 + affine) * n + 2 * lines, 4 * lines)
-
-
-@rule("native_layer_norm_backward", "native_group_norm_backward", "native_batch_norm_backward",
-      "cudnn_batch_norm_backward")  # fmt: skip
-def _normalisation_backward(call: Call) -> Cost:
-    return Cost(13 * call[0].numel())
-
-
-# ---- attention and LSTM ----
-
-ATTENTION = [
-    f"_scaled_dot_product_{kind}_attention{where}"
-    for kind, where in [("flash", "_for_cpu"), ("flash", ""), ("efficient", ""), ("cudnn", "")]
-]
-
-
-@rule(*ATTENTION)
-def _attention(call: Call) -> Cost:
-    """Two products, and 6 operations for each score: scale and softmax."""
-    products, scores = _attention_sizes(call)
-    return Cost(products + 6 * scores, 2 * scores)
-
-
-@rule(*(f"{name}_backward" for name in ATTENTION))
-def _attention_backward(call: Call) -> Cost:
-    """The scores once more, and two products for each of the forward ones: 5 instead of 2."""
-    products, scores = _attention_sizes(call)
-    return Cost(products * 5 // 2 + 14 * scores, 2 * scores)
-
-
-def _attention_sizes(call: Call) -> tuple[int, int]:
-    q, k, v = call.option("query"), call.option("key"), call.option("value")
-    (*batch, m, d), n = q.shape, k.shape[-2]
-    # A causal mask leaves the scores on and below the diagonal, and the fused kernels skip the others.
-    pairs = sum(min(i + 1, n) for i in range(m)) if call.option("is_causal") else m * n
-    scores = math.prod(batch) * pairs
-    return formulas.product(scores, d + v.shape[-1]), scores
-
-
-def _lstm_sizes(call: Call) -> tuple[int, int, int]:
-    """Products of all steps of a layer, elements of all gates, elements of all states."""
-    (steps, batch, inputs), (gates, hidden) = call[0].shape, call[2].shape
-    return formulas.product(steps * batch, gates, inputs + hidden), steps * batch * gates, steps * batch * hidden
-
-
-@rule("mkldnn_rnn_layer")
-def _lstm(call: Call) -> Cost:
-    """Four gates (3 sigmoid, 1 tanh), the cell c = f c + i g and the output o tanh(c)."""
-    products, gates, states = _lstm_sizes(call)
-    biases = 2 if call.option("has_biases") else 0
-    return Cost(products + gates * (1 + biases) + 9 * states, 5 * states)
-
-
-@rule("mkldnn_rnn_layer_backward")
-def _lstm_backward(call: Call) -> Cost:
-    """Both gradients of each product, those of the biases, and the chain rule through gates, cell and output."""
-    products, gates, states = _lstm_sizes(call)
-    return Cost(2 * products + 2 * gates + 29 * states)
 
 
 # ---- optimisers ----
@@ -176,90 +174,50 @@ def _fused_sgd(call: Call) -> Cost:
     return Cost(elements(call[0]) * (2 + 2 * bool(call.option("weight_decay")) + 2 * bool(call.option("momentum"))))
 
 
-# ---- scatter and pooling: one addition for each value put in ----
+# ---- scatter: one addition for each value put in ----
 
 
-@rule("scatter_add", "index_add", "scatter_reduce", "index_reduce")
+@rule(
+    "reflection_pad1d_backward", "reflection_pad2d_backward", "reflection_pad3d_backward", "unfold_backward", "col2im",
+    "replication_pad1d_backward", "replication_pad2d_backward", "replication_pad3d_backward",
+    kind="scatter",
+)  # fmt: skip
+def _added_over(call: Call) -> Cost:
+    return Cost(elements(call[0]))
+
+
+@rule("put", kind="scatter")
+def _put(call: Call) -> Cost:
+    return Cost(elements(call[2]) if call.option("accumulate") else 0)
+
+
+@rule(
+    "_embedding_bag",
+    "_embedding_bag_forward_only",
+    "_embedding_bag_backward",
+    "_embedding_bag_dense_backward",
+    kind="reduction",
+)
+def _embedding_bag(call: Call) -> Cost:
+    """A row for each index is added (or compared), times its weight where there are weights."""
+    if call.name.endswith("backward"):
+        return Cost(call.option("indices").numel() * call[0].shape[-1])
+    rows = call.option("indices").numel() * call[0].shape[-1]
+    mean, weighted = call.option("mode") == 1, call.option("per_sample_weights") is not None
+    size = call.out[0].numel()
+    return Cost(max(0, rows - size) + rows * weighted + size * mean, size * mean)
+
+
+@rule("scatter_add", "index_add", "scatter_reduce", "index_reduce", kind="scatter")
 def _scatter_add(call: Call) -> Cost:
     return Cost(elements(call.option("src", call.option("source"))))
 
 
-@rule("index_put", "_index_put_impl", "_unsafe_index_put")
+@rule("index_put", "_index_put_impl", "_unsafe_index_put", kind="scatter")
 def _index_put(call: Call) -> Cost:
     return Cost(elements(call.option("values")) if call.option("accumulate") else 0)
 
 
-@rule("embedding_dense_backward", "max_pool2d_with_indices_backward")
+@rule("embedding_dense_backward", kind="scatter")
 def _added_back(call: Call) -> Cost:
     return Cost(elements(call[0]))
-
-
-@rule("max_pool2d_with_indices", "avg_pool2d")
-def _pool(call: Call) -> Cost:
-    window = call.option("kernel_size")
-    points, size = math.prod(window) if len(window) == 2 else window[0] ** 2, next(tensors(call.out)).numel()
-    return Cost(size * (points - 1)) if "max" in call.name else Cost(size * points, size)
-
-
-# ---- linear algebra and FFT ----
-
-
-def _matrices(*names: str) -> Callable:
-    """A formula of (m, n, call) for each matrix of the first argument."""
-
-    def register(flop_of: Callable[[int, int, Call], int]) -> Callable:
-        def cost(call: Call) -> Cost:
-            *batch, m, n = call[0].shape
-            return Cost(math.prod(batch) * flop_of(m, n, call) * scale(call[0]))
-
-        rule(*names)(cost)
-        return flop_of
-
-    return register
-
-
-def _qr(m: int, n: int, call: Call) -> int:
-    q = call.out[0]
-    return formulas.householder_qr(m, n) + (formulas.householder_product(m, q.shape[-1], min(m, n)) if q.numel() else 0)
-
-
-def _svd(m: int, n: int, call: Call) -> int:
-    return formulas.svd(m, n, call.option("compute_uv"), call.option("full_matrices"))
-
-
-def _solve(m: int, n: int, call: Call) -> int:
-    """LU and two triangular solves."""
-    right_hand_sides = call[1].numel() // max(1, call[0].numel() // n)
-    return formulas.lu(m, n) + 2 * formulas.triangular_solve(n, right_hand_sides)
-
-
-_matrices("linalg_cholesky_ex", "cholesky")(lambda m, n, call: formulas.cholesky(n))
-_matrices("linalg_lu_factor_ex", "linalg_lu", "_linalg_det", "_linalg_slogdet")(lambda m, n, call: formulas.lu(m, n))
-_matrices("linalg_inv_ex")(lambda m, n, call: 2 * n**3)
-_matrices("geqrf")(lambda m, n, call: formulas.householder_qr(m, n))
-_matrices("linalg_householder_product")(lambda m, n, call: formulas.householder_product(m, n, call[1].shape[-1]))
-_matrices("linalg_qr")(_qr)
-_matrices("_linalg_eigh")(lambda m, n, call: formulas.eigh(n, call.option("compute_v")))
-_matrices("linalg_eig")(lambda m, n, call: formulas.eig(n))
-_matrices("linalg_eigvals", "_linalg_eigvals")(lambda m, n, call: formulas.eig(n, vectors=False))
-_matrices("_linalg_svd")(_svd)
-_matrices("_linalg_solve_ex")(_solve)
-
-
-@rule("linalg_solve_triangular", "triangular_solve", "cholesky_solve", "linalg_lu_solve")
-def _triangular_solve(call: Call) -> Cost:
-    matrix, right, solves = {
-        "linalg_solve_triangular": (call[0], call[1], 1),
-        "triangular_solve": (call[1], call[0], 1),
-        "cholesky_solve": (call[1], call[0], 2),
-        "linalg_lu_solve": (call[0], call[-1], 2),
-    }[call.name]
-    return Cost(solves * matrix.shape[-1] * elements(right) * scale(matrix))
-
-
-@rule("_fft_c2c", "_fft_r2c", "_fft_c2r")
-def _fft(call: Call) -> Cost:
-    whole: Any = call.out if call.name == "_fft_c2r" else call[0]
-    lengths = [whole.shape[d] for d in call[1]]
-    batch = whole.numel() // max(1, math.prod(lengths))
-    return Cost(formulas.fft(lengths, batch, real=call.name != "_fft_c2c"))
