@@ -19,6 +19,7 @@ _HOMES = {
     "count": ("hardware.flops_jax", "count"),
     "static_cost": ("hardware.flops_jax", "static_cost"),
     "FlopCounter": ("hardware.flops_torch", "FlopCounter"),
+    "UncountableError": ("hardware.flops_torch_scope", "UncountableError"),
     "Meter": ("hardware.meter", "Meter"),
     "measure": ("hardware.energy", "measure"),
     "measure_idle": ("hardware.energy", "measure_idle"),

@@ -114,6 +114,8 @@ class FlopCounter:
             if out is not NotImplemented:
                 return out
         out = func(*args, **kwargs)
+        if operation.is_prim and type(out) is Tensor and out.is_meta:
+            return out  # torch works out a shape
         with self._lock:
             self._record(operation, args, kwargs, out)
         return out

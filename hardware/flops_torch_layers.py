@@ -65,25 +65,26 @@ ATTENTION = [
 
 @rule(*ATTENTION)
 def _attention(call: Call) -> Cost:
-    """Two products, and 6 operations for each score: scale and softmax."""
-    products, scores = _attention_sizes(call)
-    return share("matmul", products) + Cost(6 * scores, 2 * scores)
+    """Two products; for each score its scale and a softmax, which adds up one score less than a line has."""
+    products, scores, lines = _attention_sizes(call)
+    return share("matmul", products) + Cost(6 * scores - lines, 2 * scores)
 
 
 @rule(*(f"{name}_backward" for name in ATTENTION))
 def _attention_backward(call: Call) -> Cost:
     """The scores once more, and two products for each of the forward ones: 5 instead of 2."""
-    products, scores = _attention_sizes(call)
+    products, scores, _ = _attention_sizes(call)
     return share("matmul", products * 5 // 2) + Cost(14 * scores, 2 * scores)
 
 
-def _attention_sizes(call: Call) -> tuple[int, int]:
+def _attention_sizes(call: Call) -> tuple[int, int, int]:
+    """FLOP of the two products, scores, and lines of scores."""
     q, k, v = call.option("query"), call.option("key"), call.option("value")
     (*batch, m, d), n = q.shape, k.shape[-2]
     # A causal mask leaves the scores on and below the diagonal, and the fused kernels skip the others.
     pairs = sum(min(i + 1, n) for i in range(m)) if call.option("is_causal") else m * n
     scores = math.prod(batch) * pairs
-    return formulas.product(scores, d + v.shape[-1]), scores
+    return formulas.product(scores, d + v.shape[-1]), scores, math.prod(batch) * m
 
 
 @rule("_transformer_encoder_layer_fwd")

@@ -47,7 +47,7 @@ def _solve(m: int, n: int, call: Call) -> int:
 
 _matrices("linalg_cholesky_ex", "cholesky")(lambda m, n, call: formulas.cholesky(n))
 _matrices("linalg_lu_factor_ex", "linalg_lu", "_linalg_det", "_linalg_slogdet")(lambda m, n, call: formulas.lu(m, n))
-_matrices("linalg_inv_ex")(lambda m, n, call: 2 * n**3)
+_matrices("linalg_inv_ex")(lambda m, n, call: formulas.lu(n, n) + 2 * formulas.triangular_solve(n, n))
 _matrices("cholesky_inverse")(lambda m, n, call: 2 * formulas.cholesky(n))
 _matrices("linalg_ldl_factor_ex")(lambda m, n, call: formulas.cholesky(n))
 _matrices("linalg_ldl_solve")(lambda m, n, call: 2 * formulas.triangular_solve(n, _right_hand_sides(call, 2)))

@@ -45,6 +45,7 @@ class Operation:
     name: str  # without namespace, `_foreach_` prefix and trailing underscore; other namespaces than aten are kept
     func: Any
     is_list: bool
+    is_prim: bool  # what torch's own decompositions are made of
     is_nothing: bool  # moves no byte and computes nothing
     by_value: bool  # its cost is no function of the shapes and scalars among its arguments
     is_taking: bool
@@ -72,6 +73,7 @@ def describe(func: Any) -> Operation:
         name=name,
         func=func,
         is_list=is_list,
+        is_prim=namespace == "prims",
         is_nothing=func.is_view or name in _nothing or namespace == "profiler",
         by_value=name in _by_value or torch.Tag.dynamic_output_shape in func.tags,
         is_taking=name in _taking,

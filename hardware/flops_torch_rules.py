@@ -22,7 +22,7 @@ from hardware.cost import Cost
 FREE = """
     _assert_async _assert_scalar _cast_Double _cast_Float _coalesce _conj _conj_physical _efficientzerotensor
     _functional_assert_async _histogramdd_bin_edges _is_all_true _is_any_true _linalg_check_errors
-    _local_scalar_dense _make_dual _neg_view _nested_from_padded _nested_tensor_from_mask _pack_padded_sequence
+    _local_scalar_dense _make_dual _neg_view _new_zeros_with_same_feature_meta _nested_from_padded _nested_tensor_from_mask _pack_padded_sequence
     _pad_packed_sequence _pin_memory _record_function_enter_new _record_function_exit _reshape_alias
     _sample_dirichlet _sparse_compressed_tensor_unsafe _sparse_coo_tensor_with_dims _sparse_mask_projection
     _standard_gamma _to_copy _to_dense _to_sparse _to_sparse_csc _to_sparse_csr _unique2 _unsafe_index _unsafe_view
@@ -52,7 +52,7 @@ FREE = """
 ELEMENT_WISE = {
     (0, 0): "hardshrink hardshrink_backward hardtanh hardtanh_backward softshrink_backward threshold_backward",
     (1, 0): """
-        _prelu_kernel _prelu_kernel_backward abs ceil clamp clamp_max clamp_min deg2rad fft_fftfreq fft_rfftfreq
+        _prelu_kernel _prelu_kernel_backward abs ceil clamp_max clamp_min deg2rad fft_fftfreq fft_rfftfreq
         floor fmax fmin frac leaky_relu maximum minimum mul neg positive rad2deg relu relu6 round rrelu_with_noise
         rrelu_with_noise_backward sgn sign softshrink square threshold trunc
     """,
@@ -204,6 +204,12 @@ def _element_wise(call: Call) -> Cost:
 def _glu_backward(call: Call) -> Cost:
     """Of a σ(b): g σ and g a σ (1 - σ), six operations for a pair of results."""
     return Cost(3 * call.size, call.size // 2)
+
+
+@rule("clamp")
+def _clamp(call: Call) -> Cost:
+    """A maximum, a minimum, or both."""
+    return _per_element(call, (call.option("min") is not None) + (call.option("max") is not None))
 
 
 @rule("add", "sub", "rsub")

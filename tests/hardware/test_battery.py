@@ -24,14 +24,6 @@ VERSIONS = [(p.name, framework) for p in PROGRAMS for framework in COUNTERS if g
 KNOWN: dict[tuple[str, str], str] = {
     ("symmetric eigenvalues alone", "torch"): "torch computes the vectors too while a dispatch mode is active",
     ("singular values alone", "torch"): "torch computes the vectors too while a dispatch mode is active",
-    # Open between the battery and the counters; a strict xfail says when one is settled.
-    ("clamp to [0, 1]", "torch"): "a minimum and a maximum are counted as one",
-    ("inverse", "torch"): "counted as 2n³; torch solves for the identity, which gives the same bits, as JAX does",
-    ("jacfwd of sin(w x)", "torch"): "_new_zeros_with_same_feature_meta has no rule; it costs nothing",
-    ("gradient and Hessian-vector product of Σ sin(x w)", "torch"): "arithmetic on meta tensors is counted",
-    ("Hessian of Σ sin(x w)", "torch"): "as in the two rows above",
-    ("attention, fused kernel", "torch"): "the softmax as 5 a score; JAX's is 5 less 1 a line, as our softmax is",
-    ("attention, causal in a fused kernel", "torch"): "as in the row above",
 }
 
 

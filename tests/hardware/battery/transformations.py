@@ -182,6 +182,7 @@ PROGRAMS = [
         torch=lambda: (torch.func.jacfwd(lambda x, w: torch.sin(w @ x)), (torch.ones(N), torch.ones(M, N))),
         torch_formula="4*m*n + 2*m + 2*m*n + 2*m*n*n",
         torch_of_which="2*m",
+        twins=False,
         note="n tangents at once; torch also computes the sine, multiplies by the zero tangent of w, and adds that",
     ),
     Program(
