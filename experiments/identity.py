@@ -17,8 +17,8 @@ ROOT = Path(__file__).parent.parent
 # Of systems and models only the one in use counts, wherever it is: adding one changes no other's identity.
 CODE = (
     "physics_models/base.py", "physics_models/simulate.py", "physics_models/cache.py", "physics_models/order_*.py",
-    "learners/*.py", "learners/backends/*.py", "hardware/cost.py", "hardware/flops_*.py", "hardware/formulas.py",
-    "hardware/energy/*.py", "hardware/meter.py", "hardware/compiled_jax.py", "hardware/hlo.py",
+    "learners/*.py", "learners/backends/*.py", "hardware/cost.py", "hardware/flops_*/*.py", "hardware/formulas.py",
+    "hardware/energy/*.py", "hardware/meter.py", "hardware/compiled_jax.py", "hardware/hlo/*.py",
     "hardware/catalogue/entry.py", "hardware/catalogue/__init__.py", "hardware/catalogue/generic_server_cpu.yaml",
     "experiments/metrics/*.py", "experiments/task.py", "experiments/evaluate.py", "experiments/run.py",
     "experiments/job.py",

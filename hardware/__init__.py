@@ -5,7 +5,8 @@
     from hardware import fused          # JAX: bytes and kernels of a compiled program, after fusion
     from hardware import Meter, best_energy_reader, resolve_device      # joules and seconds by phase
     from hardware import measure, measure_idle                          # joules of one call, of doing nothing
-    from hardware import project, calibrate, catalogue, carbon_intensity
+    from hardware import project, catalogue, carbon_intensity           # elsewhere; modelled, with an interval
+    from hardware.calibrate import calibrate                            # what this machine really does
     from hardware import compile_for    # JAX: what the TPU compiler says, without a TPU
 
 Importing the package imports no framework; a name does when it is first used.
@@ -19,12 +20,11 @@ _HOMES = {
     "count": ("hardware.flops_jax", "count"),
     "static_cost": ("hardware.flops_jax", "static_cost"),
     "FlopCounter": ("hardware.flops_torch", "FlopCounter"),
-    "UncountableError": ("hardware.flops_torch_scope", "UncountableError"),
+    "UncountableError": ("hardware.flops_torch.scope", "UncountableError"),
     "Meter": ("hardware.meter", "Meter"),
     "measure": ("hardware.energy", "measure"),
     "measure_idle": ("hardware.energy", "measure_idle"),
     "project": ("hardware.projection", "project"),
-    "calibrate": ("hardware.calibrate", "calibrate"),
     "carbon_intensity": ("hardware.grid", "carbon_intensity"),
     "fused": ("hardware.compiled_jax", "fused"),
     "compile_for": ("hardware.tpu", "compile_for"),

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from hardware.hlo import Computation, Instruction, Module, Shape, parse
-from hardware.hlo_walk import Executed, execute, measured_trips
+from hardware.hlo.walk import Executed, execute, measured_trips
 
 # Names for data that is there already, and marks of control flow. Asynchronous ends are free too: starts are charged.
 FREE = frozenset(

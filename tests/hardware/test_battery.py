@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from benchmarks import battery as benchmark
-from hardware import flops_jax_rules
 from hardware.cost import Cost
+from hardware.flops_jax import rules as flops_jax_rules
 from tests.hardware.battery import PROGRAMS
 from tests.hardware.battery.counting import COUNTERS
 from tests.hardware.battery.program import Program, evaluate

@@ -15,9 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hardware import calibrate_measure_jax
-from hardware.calibrate import Calibration, CalibrationError, HeldOut, calibrate
-from hardware.calibrate_fit import EnergyFit, FitError, fit_energy, in_turns, price_at, prices
+from hardware.calibrate import Calibration, CalibrationError, HeldOut, calibrate, measure_jax
+from hardware.calibrate.fit import EnergyFit, FitError, fit_energy, in_turns, price_at, prices
 from hardware.catalogue import Entry, Number
 from hardware.cost import Cost
 from hardware.energy import Unmeasured
@@ -278,8 +277,8 @@ class Steady:
 @pytest.fixture(scope="module")
 def real() -> Iterator[Calibration]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(calibrate_measure_jax, "WINDOW_S", 0.05)
-        patch.setattr(calibrate_measure_jax, "IDLE_S", 0.05)
+        patch.setattr(measure_jax, "WINDOW_S", 0.05)
+        patch.setattr(measure_jax, "IDLE_S", 0.05)
         yield calibrate(1.0, reader=Steady())
 
 
@@ -319,12 +318,12 @@ def test_power_is_that_of_the_counter_and_all_of_it_constant(real: Calibration) 
 
 
 def test_without_a_counter_power_is_unknown_not_zero(monkeypatch: pytest.MonkeyPatch) -> None:
-    all_of_them = calibrate_measure_jax.kernels
+    all_of_them = measure_jax.kernels
 
     def few(*args: Any) -> list[Any]:
         return [k for k in all_of_them(*args) if k.size < 1e6 and k.dtype == "float32"]
 
-    monkeypatch.setattr(calibrate_measure_jax, "kernels", few)
+    monkeypatch.setattr(measure_jax, "kernels", few)
     made = calibrate(0.1, reader=Unmeasured("no counter in this test"), hold_out=False)
     assert made.idle_w is made.loaded_w is made.energy is None and made.held_out == ()
     assert any("idle power" in line and "no counter in this test" in line for line in made.lines())

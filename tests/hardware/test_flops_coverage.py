@@ -9,9 +9,9 @@ import sys
 import jax
 import pytest
 
-from hardware.flops_jax_rules import KIND, RULES
-from hardware.flops_jax_traffic import PUTS, TAKES, VIEWS
-from hardware.flops_jax_walk import CALLS, KERNELS
+from hardware.flops_jax.rules import KIND, RULES
+from hardware.flops_jax.traffic import PUTS, TAKES, VIEWS
+from hardware.flops_jax.walk import CALLS, KERNELS
 
 WALKED = {"scan", "while", "cond", "shard_map", *CALLS.split(), *KERNELS.split()}
 
@@ -97,7 +97,7 @@ def test_every_primitive_has_a_price_or_a_reason(primitives):
     if not jax.__version__.startswith("0.10."):
         # The list is of 0.10; a later JAX has new primitives, which `count` names, so that nothing is silently 0.
         pytest.skip(f"primitives of jax {jax.__version__} without a price: {', '.join(sorted(without)) or 'none'}")
-    assert not without, "give each a price in hardware/flops_jax_*.py, or a reason in UNCOVERED"
+    assert not without, "give each a price in hardware/flops_jax/, or a reason in UNCOVERED"
 
 
 def test_no_reason_is_stale():

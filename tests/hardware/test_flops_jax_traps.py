@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from jax import lax
 
-from hardware import flops_jax_rules
 from hardware.cost import Cost
 from hardware.flops_jax import count, static_cost
+from hardware.flops_jax import rules as flops_jax_rules
 
 W = 0.1 * jnp.ones((64, 64))
 V = jnp.linspace(0.1, 1.0, 64)

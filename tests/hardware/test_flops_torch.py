@@ -8,9 +8,9 @@ import torch.nn.functional as F
 from torch.func import functional_call, grad, vmap
 from torchdiffeq import odeint, odeint_adjoint
 
-from hardware import flops_torch_rules
 from hardware.cost import Cost
 from hardware.flops_torch import FlopCounter
+from hardware.flops_torch import rules as flops_torch_rules
 
 X, Y = torch.ones(3, 4), torch.ones(4, 5)
 V = torch.linspace(0.1, 1.0, 8)

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from hardware.compiled_jax import fused, fused_of
 from hardware.hlo import HloError, Module, Shape, parse
-from hardware.hlo_walk import execute, measured_trips
-from hardware.tpu_cycles import cycles_of
+from hardware.hlo.walk import execute, measured_trips
+from hardware.tpu.cycles import cycles_of
 
 
 def text(name: str) -> str:

@@ -14,17 +14,17 @@ import pytest
 from jax import lax
 
 from benchmarks.tpu import ROUNDS, SIZE, chain, neural_ode_chunk
-from hardware import catalogue, tpu_compiler
+from hardware import catalogue
 from hardware.flops_jax import count
 from hardware.hlo import parse
-from hardware.hlo_walk import execute
-from hardware.tpu import GENERATIONS, TpuError, TpuProgram, compile_for
-from hardware.tpu_compiler import last_words, one_line
-from hardware.tpu_cycles import cycles_of
+from hardware.hlo.walk import execute
+from hardware.tpu import GENERATIONS, TpuError, TpuProgram, compile_for, compiler
+from hardware.tpu.compiler import last_words, one_line
+from hardware.tpu.cycles import cycles_of
 
 ABSENT = [name for name in ("libtpu", "flatbuffers") if importlib.util.find_spec(name) is None]
 needs_libtpu = pytest.mark.skipif(
-    bool(ABSENT), reason=f"the TPU compiler is absent ({', '.join(ABSENT)}): {tpu_compiler.GET_IT}, and run these again"
+    bool(ABSENT), reason=f"the TPU compiler is absent ({', '.join(ABSENT)}): {compiler.GET_IT}, and run these again"
 )
 
 
@@ -201,7 +201,7 @@ def test_an_unknown_device(device, said):
 
 
 def test_libtpu_absent(monkeypatch):
-    monkeypatch.setattr(tpu_compiler.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(compiler.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(TpuError, match=r"needs libtpu, which is not installed; pip install .*\[tpu\]"):
         compile_for(jnp.sin, float32(8))
 
@@ -216,7 +216,7 @@ def test_a_function_that_cannot_be_traced():
 
 @needs_libtpu
 def test_a_topology_that_libtpu_refuses(monkeypatch):
-    monkeypatch.setitem(GENERATIONS, "tpu_v5e", tpu_compiler.Generation("v9z:2x2", "v9z-4", 1, 128))
+    monkeypatch.setitem(GENERATIONS, "tpu_v5e", compiler.Generation("v9z:2x2", "v9z-4", 1, 128))
     with pytest.raises(TpuError, match=r"libtpu refuses the topology v9z:2x2: .*v9z") as caught:
         compile_for(jnp.sin, float32(8))
     assert "\n" not in str(caught.value)
@@ -240,11 +240,11 @@ WORKERS = {
 def test_a_compiler_that_hangs_or_dies(code, tmp_path: Path, monkeypatch):
     worker = tmp_path / "worker.py"
     worker.write_text(code)
-    monkeypatch.setattr(tpu_compiler, "WORKER", worker)
+    monkeypatch.setattr(compiler, "WORKER", worker)
     start = time.perf_counter()
     limit = 0.5 if "sleep" in code else 30.0
     with pytest.raises(TpuError, match=WORKERS[code]):
-        tpu_compiler.compile_apart("tpu_v5e", GENERATIONS["tpu_v5e"], b"", False, limit)
+        compiler.compile_apart("tpu_v5e", GENERATIONS["tpu_v5e"], b"", False, limit)
     assert time.perf_counter() - start < 20
 
 

@@ -8,7 +8,7 @@
 Time is fitted as T = Σ flop·τ_kind + bytes·τ_mem + kernels·launch_s, with non-negative prices τ that depend on the size
 of the arrays (caches; cores that join in), to kernels of known work at several intensities. Energy, where a meter
 counts joules, as E = flop·ε_flop + bytes·ε_mem + π0·T (Choi et al. 2013). The result is then tried on programs that
-took no part in the fit (`hardware.calibrate_programs_jax`); the spread of those errors is its uncertainty.
+took no part in the fit (`hardware.calibrate.programs_jax`); the spread of those errors is its uncertainty.
 
 One price stands for all transcendental functions, the mean of tanh, exp and a division. On a CPU a power with a broken
 exponent takes some ten times as long, so programs full of them take longer than modelled.
@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hardware.calibrate_fit import EnergyFit, Table, price_at
+from hardware.calibrate.fit import EnergyFit, Table, price_at
 
 if TYPE_CHECKING:
     from hardware.devices import Device
@@ -94,7 +94,7 @@ class Calibration:
 
     def seconds_per_flop(self, kind: str, dtype: str, size: float | None) -> float | None:
         """At operations on `size` bytes; None where that dtype was not measured. Kinds in `LIKE` are estimates."""
-        from hardware.projection_time import SHARES
+        from hardware.projection.time import SHARES
 
         like = kind if f"{kind} {dtype}" in self.prices else LIKE.get(kind, kind)
         table = self.prices.get(f"{like} {dtype}")
@@ -238,7 +238,7 @@ def calibrate(
     if not (math.isfinite(seconds) and seconds > 0):
         raise CalibrationError(f"seconds={seconds}: it must be a positive number")
     from hardware import energy
-    from hardware.calibrate_measure_jax import measured
+    from hardware.calibrate.measure_jax import measured
     from hardware.devices import resolve
 
     device = device or resolve("auto", "jax")

@@ -12,7 +12,7 @@ from fractions import Fraction
 from typing import Any
 
 from hardware.cost import Cost
-from hardware.flops_jax_rules import each, rule
+from hardware.flops_jax.rules import each, rule
 
 EXCHANGES = """
     all_gather all_gather_done all_gather_invariant all_gather_reduced all_gather_reduced_start all_gather_start

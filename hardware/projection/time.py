@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from hardware.projection_rates import MATRIX_KINDS, figure, or_note, rates, running_precision
+from hardware.projection.rates import MATRIX_KINDS, figure, or_note, rates, running_precision
 
 if TYPE_CHECKING:
     from hardware.calibrate import Calibration

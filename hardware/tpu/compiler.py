@@ -1,4 +1,4 @@
-"""libtpu as a compiler: which TPUs it knows, and a compilation in a process of its own (`hardware.tpu_jax_worker`)."""
+"""libtpu as a compiler: which TPUs it knows, and a compilation in a process of its own (`hardware.tpu.jax_worker`)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-WORKER = Path(__file__).with_name("tpu_jax_worker.py")
+WORKER = Path(__file__).with_name("jax_worker.py")
 GET_IT = "pip install 'structured-vs-blackbox[tpu]'"
 
 

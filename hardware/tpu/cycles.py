@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from hardware.compiled_jax import is_kernel, traffic
 from hardware.hlo import Computation, Instruction, Module
-from hardware.hlo_walk import Executed
+from hardware.hlo.walk import Executed
 
 # The kind of a fusion is that of the first of these that it holds.
 KINDS: tuple[tuple[str, frozenset[str]], ...] = (

@@ -19,10 +19,10 @@ from typing import Any
 from hardware import catalogue
 from hardware.compiled_jax import Fused, fused_of
 from hardware.hlo import parse
-from hardware.hlo_walk import execute, measured_trips
-from hardware.projection_time import Interval
-from hardware.tpu_compiler import GENERATIONS, Generation, TpuError, compile_apart, generation_of, one_line
-from hardware.tpu_cycles import Cycles, cycles_of
+from hardware.hlo.walk import execute, measured_trips
+from hardware.projection.time import Interval
+from hardware.tpu.compiler import GENERATIONS, Generation, TpuError, compile_apart, generation_of, one_line
+from hardware.tpu.cycles import Cycles, cycles_of
 
 __all__ = ["GENERATIONS", "Memory", "TpuError", "TpuProgram", "compile_for"]
 
@@ -54,7 +54,7 @@ class Memory:
 class TpuProgram:
     """What the TPU compiler made of a program, for one device. Modelled, never measured.
 
-    `cycles`: see `hardware.tpu_cycles.Cycles`; `seconds` = cycles / clock, None where the clock is unpublished.
+    `cycles`: see `hardware.tpu.cycles.Cycles`; `seconds` = cycles / clock, None where the clock is unpublished.
     `energy_j`: seconds times the chip's power under load (the catalogue's busy_w: least, mean, most), None without it.
     `fused`: bytes to and from the device's memory, and kernels. `compile_s`: the compiler's time on this machine.
     """
@@ -117,7 +117,7 @@ def compile_for(
     ValueError for a tally of several lanes.
     """
     generation, trips = generation_of(device), measured_trips(tally)
-    from hardware.tpu_jax_export import export_for_tpu
+    from hardware.tpu.jax_export import export_for_tpu
 
     try:
         exported = export_for_tpu(f, args)

@@ -18,11 +18,11 @@ import jax.extend.core as jex
 import jax.numpy as jnp
 from jax import lax
 
-from hardware import flops_jax_collectives, flops_jax_linalg  # noqa: F401 (they register their prices)
 from hardware.cost import NOTHING, Cost
-from hardware.flops_jax_bind import bind, implementation, with_derivative_of
-from hardware.flops_jax_rules import price
-from hardware.flops_jax_traffic import traffic
+from hardware.flops_jax import collectives, linalg  # noqa: F401 (they register their prices)
+from hardware.flops_jax.bind import bind, implementation, with_derivative_of
+from hardware.flops_jax.rules import price
+from hardware.flops_jax.traffic import traffic
 
 # Primitives that run one jaxpr once, and the parameters that may hold it, as several versions of JAX spell them.
 CALLS = """

@@ -10,7 +10,7 @@ import torch
 
 from hardware import formulas
 from hardware.cost import Cost
-from hardware.flops_torch_rules import Call, elements, rule, scale, share
+from hardware.flops_torch.rules import Call, elements, rule, scale, share
 
 
 def _matrices(*names: str) -> Callable:

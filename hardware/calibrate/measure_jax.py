@@ -14,9 +14,9 @@ import jax
 import numpy as np
 
 from hardware.calibrate import Calibration, HeldOut
-from hardware.calibrate_fit import Table, fit_energy, in_turns, price_at, prices
-from hardware.calibrate_jax import Call, Kernel, call, empty_call, kernels, tiny, twice
-from hardware.calibrate_programs_jax import held_out
+from hardware.calibrate.fit import Table, fit_energy, in_turns, price_at, prices
+from hardware.calibrate.kernels_jax import Call, Kernel, call, empty_call, kernels, tiny, twice
+from hardware.calibrate.programs_jax import held_out
 from hardware.catalogue import Entry
 from hardware.devices import Device
 from hardware.energy import EnergyReader, measure, measure_idle

@@ -1,6 +1,6 @@
 """The TPU compiler in a process of its own: libtpu locks a file, writes to stderr, and may end the process it is in.
 
-    python hardware/tpu_jax_worker.py FOLDER TOPOLOGY CHIP_CONFIG
+    python hardware/tpu/jax_worker.py FOLDER TOPOLOGY CHIP_CONFIG
 
 reads FOLDER/program.bin, a serialised `jax.export` (its op_names, and with them the loops' labels, survive), and leaves
 FOLDER/program.hlo and FOLDER/result.json. `hardware.tpu` sets the environment. It imports nothing of ours.

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from hardware.hlo import Computation, Instruction, Module
-from hardware.hlo_trips import Frame, loop_frame, static_trips
+from hardware.hlo.trips import Frame, loop_frame, static_trips
 
 LABEL = re.compile(r"loop_(\d+)\)*/while$")  # the counter of hardware.flops_jax names the loops whose trips it measures
 Weight = Callable[[Computation, Instruction], float]
@@ -58,7 +58,7 @@ def execute(
 ) -> Executed:
     """Every top-level instruction that runs, loops multiplied out.
 
-    A loop's trips are static (`hardware.hlo_trips`), else `trips[i]` for a loop labelled loop_i (the rounds of all its
+    A loop's trips are static (`hardware.hlo.trips`), else `trips[i]` for a loop labelled loop_i (the rounds of all its
     runs together, shared evenly where the compiler made copies of it), else unknown. `weight` says which branch of a
     conditional is the heaviest.
     """

@@ -1,4 +1,4 @@
-"""A JAX function lowered for TPUs and serialised, without a TPU: what `hardware.tpu_jax_worker` compiles."""
+"""A JAX function lowered for TPUs and serialised, without a TPU: what `hardware.tpu.jax_worker` compiles."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from hardware.cost import Cost
-from hardware.flops_torch_rules import Call, elements, inexact, rule, tensors
+from hardware.flops_torch.rules import Call, elements, inexact, rule, tensors
 
 # ---- reductions ----
 

@@ -6,7 +6,7 @@ import math
 
 from hardware import formulas
 from hardware.cost import Cost
-from hardware.flops_torch_rules import Call, elements, rule, share, tensors
+from hardware.flops_torch.rules import Call, elements, rule, share, tensors
 
 # ---- normalisation ----
 

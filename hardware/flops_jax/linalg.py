@@ -8,7 +8,7 @@ from typing import Any
 
 from hardware import formulas
 from hardware.cost import Cost
-from hardware.flops_jax_rules import rule, scale
+from hardware.flops_jax.rules import rule, scale
 
 
 def _matrix(eqn: Any, flop_of: Callable[[int, int], int]) -> Cost:

@@ -7,7 +7,7 @@ import math
 import torch
 
 from hardware.cost import Cost
-from hardware.flops_torch_rules import Call, elements, rule, tensors
+from hardware.flops_torch.rules import Call, elements, rule, tensors
 
 
 def _window(call: Call) -> int:

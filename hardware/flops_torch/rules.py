@@ -1,6 +1,6 @@
 """What one torch operation costs: `price(call) -> Cost`, or None when there is no rule for it.
 
-The conventions are those of `hardware.flops_jax_rules`. A fused kernel (an activation, its backward, a loss, a
+The conventions are those of `hardware.flops_jax.rules`. A fused kernel (an activation, its backward, a loss, a
 normalisation) is priced as the arithmetic that JAX writes out for the same function, so that one function costs the
 same in both frameworks; where a kernel saves an operation or two of an element, the saving is not counted.
 Operations are known by their name without namespace, `_foreach_` prefix and the trailing underscore of in-place ones.
@@ -22,7 +22,8 @@ from hardware.cost import Cost
 FREE = """
     _assert_async _assert_scalar _cast_Double _cast_Float _coalesce _conj _conj_physical _efficientzerotensor
     _functional_assert_async _histogramdd_bin_edges _is_all_true _is_any_true _linalg_check_errors
-    _local_scalar_dense _make_dual _neg_view _new_zeros_with_same_feature_meta _nested_from_padded _nested_tensor_from_mask _pack_padded_sequence
+    _local_scalar_dense _make_dual _neg_view
+    _new_zeros_with_same_feature_meta _nested_from_padded _nested_tensor_from_mask _pack_padded_sequence
     _pad_packed_sequence _pin_memory _record_function_enter_new _record_function_exit _reshape_alias
     _sample_dirichlet _sparse_compressed_tensor_unsafe _sparse_coo_tensor_with_dims _sparse_mask_projection
     _standard_gamma _to_copy _to_dense _to_sparse _to_sparse_csc _to_sparse_csr _unique2 _unsafe_index _unsafe_view

@@ -8,7 +8,7 @@ import torch
 
 from hardware import formulas
 from hardware.cost import Cost
-from hardware.flops_torch_rules import Call, elements, inexact, rule, scale, share
+from hardware.flops_torch.rules import Call, elements, inexact, rule, scale, share
 
 
 @rule("mm", "bmm", "mv", "matmul", "linear", "_sparse_mm")

@@ -1,6 +1,6 @@
 """Exact FLOPs of any JAX program: `count(f)(*args) -> (f(*args), cost)`, a transformation in the spirit of jax.grad.
 
-The function is traced to a jaxpr and each equation priced (`hardware.flops_jax_rules`): `scan` times its length,
+The function is traced to a jaxpr and each equation priced (`hardware.flops_jax.rules`): `scan` times its length,
 `while` times the trips really taken, `cond` the branch really taken, calls (jit, custom_jvp, custom_vjp, remat, …)
 walked into. Dead equations are left out, and values that loops carry for nothing, as compilers do; other optimisations
 (merging equal expressions, say) are not guessed: the count is of the program as written.
@@ -28,7 +28,7 @@ Over several devices the cost is of all of them: a `shard_map` is its body times
 devices summed; a psum over n devices adds n - 1 times), an array sharded by the compiler is one array. Counted inside
 the body of a shard_map, a program tells one device's share. XLA's own count is of one device after compilation.
 
-`unfused_bytes` and `operations` follow `hardware.flops_jax_traffic`; `least_bytes` is of the function given to
+`unfused_bytes` and `operations` follow `hardware.flops_jax.traffic`; `least_bytes` is of the function given to
 `count`: arguments that are read, captured constants and results, each once.
 """
 
@@ -45,9 +45,9 @@ import numpy as np
 from jax.extend.core import jaxpr_as_fun
 
 from hardware.cost import Cost
-from hardware.flops_jax_dce import without_dead_code
-from hardware.flops_jax_traffic import least_bytes
-from hardware.flops_jax_walk import Bill, Walk
+from hardware.flops_jax.dce import without_dead_code
+from hardware.flops_jax.traffic import least_bytes
+from hardware.flops_jax.walk import Bill, Walk
 
 jax.tree_util.register_static(Cost)
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
-from hardware.flops_torch_operation import Operation
-from hardware.flops_torch_rules import Call, tensors
+from hardware.flops_torch.operation import Operation
+from hardware.flops_torch.rules import Call, tensors
 
 Part = tuple[Any, ...]  # offset, shape and strides of a tensor: the part of its storage that it is
 Operand = tuple[torch.Tensor, torch.UntypedStorage, Part]

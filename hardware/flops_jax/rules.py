@@ -11,7 +11,7 @@ Conventions (FLOP = floating-point arithmetic; see also `hardware.formulas`):
 
 The dtype of the arithmetic is that of the result; of products and convolutions, that of the operands (bfloat16 operands
 summed in float32 run at the bfloat16 rate) or what their `precision` names. Operations and bytes:
-`hardware.flops_jax_traffic`. Call-like and looping primitives are not here: `hardware.flops_jax_walk` walks into them.
+`hardware.flops_jax.traffic`. Call-like and looping primitives are not here: `hardware.flops_jax.walk` walks into them.
 A rule for a further primitive is added with `RULES["name"] = function_of_an_eqn`, of elementwise kind unless
 `KIND["name"]` says otherwise.
 """
@@ -28,7 +28,7 @@ import numpy as np
 
 from hardware import formulas
 from hardware.cost import Cost
-from hardware.flops_jax_traffic import traffic
+from hardware.flops_jax.traffic import traffic
 
 RULES: dict[str, Callable[[Any], Cost]] = {}
 KIND: dict[str, str] = {}

@@ -3,7 +3,7 @@
     module = parse(compiled.as_text())
     module.computations[module.entry].root.shapes
 
-Needs no framework. What a loop executes is `hardware.hlo_walk`'s matter. Grammar: XLA's `hlo_parser.cc`.
+Needs no framework. What a loop executes is `hardware.hlo.walk`'s matter. Grammar: XLA's `hlo_parser.cc`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Exact FLOPs and bytes of any torch program, executed: `with FlopCounter() as counter: ...; counter.cost`.
 
 Every operation that reaches the dispatcher is priced as it runs: forward, backward, optimiser, solver, under
-torch.func transformations, `odeint` and `odeint_adjoint`. Conventions: `hardware.flops_torch_rules`. An operation
+torch.func transformations, `odeint` and `odeint_adjoint`. Conventions: `hardware.flops_torch.rules`. An operation
 without a rule is named in `cost.uncounted` and makes the count a lower bound.
 
 Compiled functions (torch.compile) run eagerly inside, so that what is counted is the program, not its fused kernels.
@@ -26,18 +26,12 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from hardware import (  # noqa: F401 (they register their rules)
-    flops_torch_kernels,
-    flops_torch_layers,
-    flops_torch_linalg,
-    flops_torch_pooling,
-    flops_torch_products,
-)
 from hardware.cost import Cost
-from hardware.flops_torch_bytes import Operand, Storages, unfused
-from hardware.flops_torch_operation import Operation, describe
-from hardware.flops_torch_rules import KIND, RULES, Call, dtype_of, free, price
-from hardware.flops_torch_scope import UncountableError, following_threads, refusing_graphs
+from hardware.flops_torch import kernels, layers, linalg, pooling, products  # noqa: F401 (they register their rules)
+from hardware.flops_torch.bytes import Operand, Storages, unfused
+from hardware.flops_torch.operation import Operation, describe
+from hardware.flops_torch.rules import KIND, RULES, Call, dtype_of, free, price
+from hardware.flops_torch.scope import UncountableError, following_threads, refusing_graphs
 
 
 class _Dispatch(TorchDispatchMode):

@@ -24,8 +24,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from hardware import catalogue
-from hardware.projection_rates import PRECISIONS, figure, or_note
-from hardware.projection_time import UNCALIBRATED, Interval, Work, calibrated, roofline, widened, work_of
+from hardware.projection.rates import PRECISIONS, figure, or_note
+from hardware.projection.time import UNCALIBRATED, Interval, Work, calibrated, roofline, widened, work_of
 
 if TYPE_CHECKING:
     from hardware.calibrate import Calibration
