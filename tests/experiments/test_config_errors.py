@@ -247,7 +247,7 @@ def test_nothing_measured_is_lost_when_the_disk_is_full(
 def test_a_figure_that_cannot_be_written_takes_nothing_with_it(
     smoke: Any, here: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def full(*_: Any) -> None:
+    def full(*_: Any, **__: Any) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr("reports.figures.comparison_figure", full)
