@@ -1,4 +1,5 @@
-"""On a machine with an NVIDIA GPU: both backends on CUDA, joules from its counter, FLOP against hardware counters.
+"""On a machine with an NVIDIA GPU: both backends on CUDA, joules from its counter, FLOP against hardware counters (of
+a training step, and of programs of the battery), and the GPU's calibration.
 
 `python -m benchmarks cuda`. Where there is no GPU it says so and measures nothing. Hardware counters need `ncu` and the
 right to use it; without them that part is left out, with the reason in the figures.
@@ -43,6 +44,29 @@ engine = engine_of(backend)(model, task.info, recipe, points, [drawn], "float32"
 starts = np.random.default_rng(1).choice(points.starts, (1, steps, recipe.batch)).astype(np.int32)
 print(engine.train(starts).flop[0])
 """
+# Programs of the battery whose kernels do the arithmetic that is written: no library may choose another algorithm.
+PROGRAMS = (
+    "x + y", "3 x + y", "cubic by Horner's scheme", "matrix product", "batched matrix product", "linear layer with bias",
+    "sum of all", "multilayer perceptron, forward", "Lorenz-63, ten steps of Runge–Kutta 4", "running average of weights",
+)  # fmt: skip
+PROGRAM = """
+import sys
+from tests.hardware.battery import PROGRAMS
+
+backend, name, times = sys.argv[1], sys.argv[2], int(sys.argv[3])
+program = next(p for p in PROGRAMS if p.name == name)
+function, arguments = getattr(program, backend)()
+if backend == "jax":
+    import jax
+    run = jax.jit(function)
+else:
+    import torch
+    torch.set_default_device("cuda")
+    run, arguments = function, [a.cuda() for a in arguments]
+for _ in range(times):
+    run(*arguments)
+print(program.expected(backend)[0])
+"""
 
 
 def measure() -> dict[str, Any]:
@@ -52,8 +76,16 @@ def measure() -> dict[str, Any]:
         return {"nothing measured": str(error)}
     figures: dict[str, Any] = {"device": name}
     for backend in BACKENDS:
-        figures |= _main_job(backend) | _against_counters(backend)
-    return figures
+        figures |= _main_job(backend) | _step_against_counters(backend)
+        for program in PROGRAMS:
+            figures |= _against_counters(f"{backend}: {program}", PROGRAM, [backend, program], (1, 2))
+    return figures | _calibration()
+
+
+def _calibration() -> dict[str, Any]:
+    from hardware.calibrate import calibrate
+
+    return {"calibration": calibrate(20.0, device=resolve("cuda", "jax")).lines()}
 
 
 def _main_job(backend: str) -> dict[str, Any]:
@@ -72,23 +104,27 @@ def _main_job(backend: str) -> dict[str, Any]:
     }
 
 
-def _against_counters(backend: str) -> dict[str, Any]:
-    """FLOP of a training step by our counter over those by the GPU's, as the difference of four steps and two."""
+def _step_against_counters(backend: str) -> dict[str, Any]:
+    return _against_counters(f"{backend}: FLOP of a step", STEP, [backend], (2, 4))
+
+
+def _against_counters(label: str, script: str, words: list[str], times: tuple[int, int]) -> dict[str, Any]:
+    """FLOP that `script` prints, for one more round, over those of the GPU's counters: the difference of two runs."""
     if shutil.which("ncu") is None:
-        return {f"{backend}: hardware counters": "left out: ncu is not installed"}
-    counted, executed = {}, {}
-    for steps in (2, 4):
+        return {f"{label}, counted / by the GPU's counters": "left out: ncu is not installed"}
+    counted, executed = [], []
+    for n in times:
         metrics = ",".join(f"smsp__sass_thread_inst_executed_op_{name}_pred_on.sum" for name in INSTRUCTIONS)
         command = ["ncu", "--csv", "--target-processes", "all", "--metrics", metrics]
-        command += [sys.executable, "-c", STEP, backend, str(steps)]
+        command += [sys.executable, "-c", script, *words, str(n)]
         done = subprocess.run(command, capture_output=True, text=True, env=os.environ | FULL_PRECISION)
         if done.returncode:
-            return {f"{backend}: hardware counters": f"left out: {done.stdout.strip().splitlines()[-1:]}"}
+            return {f"{label}, counted / by the GPU's counters": f"left out: {done.stdout.strip().splitlines()[-1:]}"}
         lines = done.stdout.splitlines()
-        counted[steps] = int(next(line for line in lines if line.isdigit()))
-        executed[steps] = _total("\n".join(line for line in lines if line.startswith('"')))
-    ratio = (counted[4] - counted[2]) / (executed[4] - executed[2])
-    return {f"{backend}: FLOP of a step, counted / by the GPU's counters": ratio}
+        counted.append(int(next(line for line in lines if line.isdigit())))
+        executed.append(_total("\n".join(line for line in lines if line.startswith('"'))))
+    more = counted[1] - counted[0] or counted[0]  # the battery's programs print the FLOP of one round
+    return {f"{label}, counted / by the GPU's counters": more / max(1, executed[1] - executed[0])}
 
 
 def _total(table: str) -> int:
