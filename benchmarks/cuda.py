@@ -46,9 +46,17 @@ print(engine.train(starts).flop[0])
 """
 # Programs of the battery whose kernels do the arithmetic that is written: no library may choose another algorithm.
 PROGRAMS = (
-    "x + y", "3 x + y", "cubic by Horner's scheme", "matrix product", "batched matrix product", "linear layer with bias",
-    "sum of all", "multilayer perceptron, forward", "Lorenz-63, ten steps of Runge–Kutta 4", "running average of weights",
-)  # fmt: skip
+    "x + y",
+    "3 x + y",
+    "cubic by Horner's scheme",
+    "matrix product",
+    "batched matrix product",
+    "linear layer with bias",
+    "sum of all",
+    "multilayer perceptron, forward",
+    "Lorenz-63, ten steps of Runge–Kutta 4",
+    "running average of weights",
+)
 PROGRAM = """
 import sys
 from tests.hardware.battery import PROGRAMS
