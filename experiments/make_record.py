@@ -43,6 +43,8 @@ def make_record(
         energy_method=meter.energy_method,
         energy_uncertainty=meter.energy_uncertainty if trained is None else trained.uncertainty,
         energy_reason=meter.energy_reason or "",
+        energy_covers=meter.energy_covers,
+        energy_notes=meter.energy_notes,
         idle_power_w=None if meter.idle is None else meter.idle.power_w,
         net_energy_j={n: r.net_energy_j / shared for n, r in readings.items() if r.net_energy_j is not None},
         peak_memory_bytes=memory.device or memory.host,

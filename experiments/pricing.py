@@ -76,7 +76,13 @@ class Price:
             lines += _projected(f"budget, {self.steps:,} steps", self.whole)
         lines += [f"note: {note}" for note in self.one.notes]
         if self.tpu is not None:
-            lines += ["", f"TPU compiler, {STEPS} steps in one program:", *(f"  {line}" for line in self.tpu.lines())]
+            each = "" if self.tpu.seconds is None else f", {self.tpu.seconds / STEPS:.3g} s a step"
+            lines += [
+                "",
+                f"TPU compiler, {STEPS} steps in one program{each}; it knows the latency of each instruction, so",
+            ]
+            lines += ["trust it before the roofline above, which knows only rates:"]
+            lines += [f"  {line}" for line in self.tpu.lines()]
         elif self.tpu_reason:
             lines += ["", f"TPU compiler: {self.tpu_reason}"]
         return lines

@@ -47,6 +47,7 @@ class Costs:
     program (None where there is none). `flop_method`: counter used. `uncounted`: operations without a rule
     (the counts are then lower bounds). `energy_j`, `seconds`: by phase (`data` in full in every record that used it);
     `energy_uncertainty` is that of the training joules, relative; `energy_reason` says why joules are missing.
+    `energy_covers`: what draws them (one GPU, all processors of the machine); `energy_notes`: faults in reading them.
     `net_energy_j`: `energy_j` less what the resting device would have drawn (`idle_power_w`, where it was measured).
     Where seeds ran together in one program this is an equal share of what was measured (`shared_by` seeds).
     """
@@ -66,6 +67,8 @@ class Costs:
     energy_method: str = ""
     energy_uncertainty: float | None = None
     energy_reason: str = ""
+    energy_covers: str = ""
+    energy_notes: tuple[str, ...] = ()
     idle_power_w: float | None = None
     net_energy_j: dict[str, float | None] = field(default_factory=dict)
     peak_memory_bytes: int | None = None
@@ -115,7 +118,8 @@ class Record:
         if unknown:
             raise ValueError(f"unknown fields {sorted(unknown)}")
         try:
-            raw["costs"] = Costs(**{**raw["costs"], "uncounted": tuple(raw["costs"]["uncounted"])})
+            lists = {name: tuple(raw["costs"].get(name, ())) for name in ("uncounted", "energy_notes")}
+            raw["costs"] = Costs(**{**raw["costs"], **lists})
             raw["curve"] = tuple(Point(**point) for point in raw["curve"])
             record = cls(**raw)
         except (TypeError, KeyError) as error:

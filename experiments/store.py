@@ -27,6 +27,7 @@ SELECT identity, task, model, backend, device, seed, status, reason, parameters,
   costs.flop_method AS flop_method, costs.seconds AS seconds, costs.energy_j AS energy_j,
   costs.energy_method AS energy_method,
   costs.energy_uncertainty AS energy_uncertainty, costs.energy_reason AS energy_reason,
+  costs.energy_covers AS energy_covers, costs.energy_notes AS energy_notes,
   costs.idle_power_w AS idle_power_w, costs.net_energy_j AS net_energy_j, costs.peak_memory_bytes AS peak_memory_bytes,
   costs.shared_by AS shared_by, curve, metric_units, facts, code, versions, host, started, schema
 FROM read_json(?, format = 'newline_delimited', columns = {
@@ -37,7 +38,8 @@ FROM read_json(?, format = 'newline_delimited', columns = {
     train_fused_bytes DOUBLE, train_unfused_bytes DOUBLE, infer_flop_per_time_unit DOUBLE,
     flop_method VARCHAR, uncounted VARCHAR[],
     seconds MAP(VARCHAR, DOUBLE), energy_j MAP(VARCHAR, DOUBLE), energy_method VARCHAR, energy_uncertainty DOUBLE,
-    energy_reason VARCHAR, idle_power_w DOUBLE, net_energy_j MAP(VARCHAR, DOUBLE),
+    energy_reason VARCHAR, energy_covers VARCHAR, energy_notes VARCHAR[],
+    idle_power_w DOUBLE, net_energy_j MAP(VARCHAR, DOUBLE),
     peak_memory_bytes BIGINT, shared_by BIGINT)',
   curve: 'STRUCT(step BIGINT, samples BIGINT, flop DOUBLE, seconds DOUBLE, energy_j DOUBLE, train_loss DOUBLE,
     error DOUBLE)[]',

@@ -55,6 +55,10 @@ class Fused:
     def is_lower_bound(self) -> bool:
         return bool(self.unknown_loops)
 
+    def intensity(self, flop: int) -> float | None:
+        """FLOP per byte moved, of the program's count; None where nothing moves. See `Cost.intensity`."""
+        return flop / self.fused_bytes if self.fused_bytes else None
+
 
 def fused(compiled: Any, tally: Any = None) -> Fused:
     """The bytes and kernels of a `jax.stages.Compiled` (or of its HLO text), those of one device where it has several.

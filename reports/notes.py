@@ -60,6 +60,11 @@ def notes(comparison: Comparison) -> list[str]:
         which = f" ({_labels(rows)})" if len(by_method) > 1 else ""
         unknown = " of unknown uncertainty" if any(uncertainty is None for _, uncertainty in methods) else ""
         lines.append(f"Joules: {energy(rows[0], full=True)}{unknown}{which}.")
+    for covers, rows in _rows_by(comparison, lambda row: row.energy_covers):
+        which = f" ({_labels(rows)})" if len(_rows_by(comparison, lambda row: row.energy_covers)) > 1 else ""
+        lines.append(f"Joules cover {' or '.join(covers)}{which}.")
+    for said, rows in _rows_by(comparison, lambda row: row.energy_notes):
+        lines.append(f"Joules of {_labels(rows)}: {'; '.join(said)}.")
     if any(run.costs.shared_by > 1 for run in comparison.runs):
         lines.append("Seeds trained together in one program: seconds and joules are equal shares of what it took.")
     if comparison.targets:
@@ -89,6 +94,9 @@ def warnings(comparison: Comparison) -> list[str]:
         )
     elif len(methods) > 1:
         lines.append(f"Joules come from different methods: {', '.join(sorted(methods))}.")
+    covers = {what for row in comparison.rows if not row.joules_withheld for what in row.energy_covers}
+    if len(covers) > 1:
+        lines.append(f"Joules cover different things, so they do not compare: {'; '.join(sorted(covers))}.")
     if any(key.startswith("task.") for row in comparison.rows for key in row.settings):
         lines.append("The rows differ in the task's settings: their errors are not of the same problem.")
     codes = {run.code for run in comparison.runs if run.code}

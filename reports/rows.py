@@ -94,6 +94,20 @@ class Row:
         )
 
     @property
+    def energy_covers(self) -> tuple[str, ...]:
+        """What draws the training joules: one GPU, all processors of the machine."""
+        return self._said(lambda run: (run.costs.energy_covers,))
+
+    @property
+    def energy_notes(self) -> tuple[str, ...]:
+        """Faults seen while the joules were read."""
+        return self._said(lambda run: run.costs.energy_notes)
+
+    def _said(self, what: Callable[[Record], Iterable[str]]) -> tuple[str, ...]:
+        runs = [run for run in _counted(self.runs) if run.costs.energy_j.get("train") is not None]
+        return tuple(dict.fromkeys(text for run in runs for text in what(run) if text))
+
+    @property
     def uncounted(self) -> tuple[str, ...]:
         """Operations that the FLOP counter had no rule for: when there are any, the row's FLOP are lower bounds."""
         return tuple(sorted({name for run in self.runs for name in run.costs.uncounted}))

@@ -158,3 +158,9 @@ def test_the_tpu_table_is_the_committed_result() -> None:
 
     result = json.loads((ROOT / "benchmarks" / "results" / "tpu.json").read_text())
     assert table(result["figures"]) in (ROOT / "docs" / "accounting.md").read_text()
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=lambda page: page.name)
+def test_no_place_was_left_to_fill_in(page: Path) -> None:
+    text = re.sub(r"```.*?```", "", page.read_text("utf-8"), flags=re.S)
+    assert not re.findall(r"^(?:[A-Z]{4,}|TODO.*|TBD.*|XXX.*)$", text, re.M)

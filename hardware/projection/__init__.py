@@ -29,7 +29,7 @@ from hardware.projection.time import UNCALIBRATED, Interval, Work, calibrated, r
 
 if TYPE_CHECKING:
     from hardware.calibrate import Calibration
-    from hardware.catalogue import Entry
+    from hardware.catalogue import Entry, Number
     from hardware.cost import Cost
 
 TRANSCENDENTAL_ENERGY = 8  # energy of a transcendental function in that of ordinary operations
@@ -141,11 +141,16 @@ def _energy(
     power = busy if busy is not None else (floor + most) / 2
     notes.append(
         f"joules are seconds times power between {floor:g} and {most:g} W for all of the device; the value is "
-        + ("at the mean power measured under load" if busy is not None else "midway, for want of a measured load")
+        + (_power_said(seen) if busy is not None else "midway, for want of a measured load")
     )
     margin = min(1.0, max(UNCALIBRATED, figure(entry, "uncertainty") or 0.0))
     found = widened(seconds.low * floor, seconds.value * power, seconds.high * most, margin)
     return found.at_least(seconds.low * floor)
+
+
+def _power_said(busy: Number | None) -> str:
+    estimated = busy is not None and busy.basis == "estimate"
+    return "at an estimate of the power under load" if estimated else "at the mean power measured under load"
 
 
 def _choi(work: Work, seconds: Interval, epsilons: dict[str, Any], per_byte: float, constant_w: float) -> Interval:

@@ -33,6 +33,10 @@ BANDWIDTH_SHARES = (1.0, 0.85, 0.6)  # STREAM-like kernels reach about 0.85 of t
 # made 0.06 to 1.7 kernels an operation of the twelve programs of `calibrate_programs_jax` on a CPU, in the median 0.5;
 # they moved 0.05 to 16 times the geometric mean of least and unfused bytes, in the median once.
 LAUNCHED = (0.0, 0.5, 2.0)
+# What starting a kernel costs beyond its work where nobody has published it. None in one program at best; 0.1 µs is what
+# the TPU compiler's estimates come to on our chunks (30 to 60 cycles an instruction, most of them tiny); launches from
+# a host take microseconds (V100, A100, H100: 2 to 4).
+UNKNOWN_LAUNCH_S = (0.0, 1e-7, 1e-6)
 # A share of the FLOP so small that its rate cannot matter: an optimiser's schedule in float64 on a device without it.
 TRACE = 1e-3
 UNCALIBRATED = 0.3  # a model that was never measured on the device errs by this at best
@@ -116,10 +120,16 @@ def _moved(cost: Cost, fused: float | None) -> Interval | None:
 def roofline(work: Work, entry: Entry, notes: list[str]) -> tuple[Interval, str] | None:
     compute = _compute(work, entry, notes)
     memory = _memory(work, entry, notes)
-    launch_s = or_note(entry, "launch_s", "the seconds count no launches", notes) or 0.0
+    launch_s = figure(entry, "launch_s")
     if compute is None or memory is None:
         return None
-    launch = work.launches * launch_s
+    if launch_s is not None:
+        launch = work.launches * launch_s
+    else:
+        at = work.launches
+        launch = Interval(*(n * s for n, s in zip((at.low, at.value, at.high), UNKNOWN_LAUNCH_S, strict=True)))
+        least, central, most = (f"{s * 1e6:g}" for s in UNKNOWN_LAUNCH_S)
+        notes.append(f"{entry.name} has no launch_s: a kernel's start is taken as {central} µs ({least} to {most})")
     value = max(compute.value, memory.value) + launch.value
     low = max(compute.low, memory.low) + launch.low
     high = compute.high + memory.high + launch.high

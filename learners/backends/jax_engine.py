@@ -212,6 +212,18 @@ class JaxEngine(Engine):
             name, program, arguments = "residual", self._residual, (theta, self._y, self._t, shape)
         with jax.default_device(self.device):
             self._programs[name] = jax.jit(count(program)).lower(*arguments).compile()
+        # What puts a result in its place is compiled now too, and not while the fit is measured (and not for a default
+        # device of its own, which would be another program).
+        if name == "least_squares":
+            weight = jax.eval_shape(program, *arguments)
+            self._every_seed(jnp.zeros(weight.shape, weight.dtype))
+        else:
+            for seed in range(self.seeds):
+                own = jax.tree.map(lambda a, seed=seed: a[seed], self._state[2])
+                self.set_parameters(seed, np.asarray(jax.flatten_util.ravel_pytree(own)[0], np.float64))
+
+    def _every_seed(self, weight: jax.Array) -> jax.Array:
+        return jnp.stack([weight] * self.seeds)
 
     def _fit_program(self, name: str, *arguments: Any) -> tuple[Any, Cost]:
         if name not in self._programs:
@@ -230,7 +242,7 @@ class JaxEngine(Engine):
 
     def least_squares(self, starts: np.ndarray) -> Cost:
         weight, cost = self._fit_program("least_squares", self._y, self._t, self._put(starts.astype(np.int32)))
-        average = {"map": {"weight": jnp.stack([weight] * self.seeds)}}
+        average = {"map": {"weight": self._every_seed(weight)}}
         self._state = (*self._state[:2], average, self._state[3])
         return cost
 

@@ -118,11 +118,12 @@ def test_quick_neither_calibrates_nor_waits(monkeypatch: pytest.MonkeyPatch, tmp
     assert resolve("cpu", "jax").name in found.lines()[0] and found.lines()[-1].startswith("Joules on ")
 
 
+@pytest.mark.timeout(420)
 @pytest.mark.slow  # the network and the TPU's program compile for half a minute
 @pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="libtpu is absent: pip install '.[tpu]'")
 @pytest.mark.parametrize("solver", ["rk4", "dopri5"])
 def test_a_training_is_compiled_by_the_tpu_compiler(cli: Callable[..., Any], solver: str) -> None:
-    done = cli("check", "device=tpu_v5e", *PENDULUM, f"model.solver={solver}", "--json")
+    done = cli("check", "device=tpu_v5e", *PENDULUM, f"model.solver={solver}", "--json", timeout=400)
     assert done.code == 0, done.err
     assert "libtpu" not in done.err and "INVALID_ARGUMENT" not in done.err and "host bounds" not in done.err
     tpu = json.loads(done.out)["tpu"]

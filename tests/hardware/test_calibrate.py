@@ -332,3 +332,22 @@ def test_without_a_counter_power_is_unknown_not_zero(monkeypatch: pytest.MonkeyP
 def test_a_budget_must_be_a_positive_number() -> None:
     with pytest.raises(CalibrationError, match="positive"):
         calibrate(float("nan"))
+
+
+def test_trap_a_calibration_takes_turns_and_measures_one_work_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`in_turns` cancels a drift only if the calibration uses it; A/A are the first and the last work of a round."""
+    seen: list[Any] = []
+    turns, all_of_them = measure_jax.in_turns, measure_jax.kernels
+
+    def watched(works: Any, *args: Any, **options: Any) -> Any:
+        seen.append(works)
+        return turns(works, *args, **options)
+
+    monkeypatch.setattr(measure_jax, "in_turns", watched)
+    monkeypatch.setattr(
+        measure_jax, "kernels", lambda *a: [k for k in all_of_them(*a) if k.size < 1e6 and k.dtype == "float32"]
+    )
+    made = calibrate(0.1, reader=Unmeasured("no counter in this test"), hold_out=False)
+    (works,) = seen
+    assert len(works) > 5 and works[0] == works[-1] not in works[1:-1]
+    assert made.rounds >= measure_jax.LEAST_ROUNDS

@@ -411,3 +411,35 @@ def test_what_is_told_of_the_host():
     assert info["cpu"] and 1 <= info["cores"] <= info["cores_of_machine"] and info["memory_bytes"] > 2**28
     # Nothing that names the host or its user.
     assert set(info) == {"cpu", "cores", "cores_of_machine", "memory_bytes", "platform", "python"}
+
+
+def test_trap_a_counter_that_disagrees_is_told_by_the_meter() -> None:
+    """187 J by the counter, 327 J by the power: the note and the uncertainty reach whoever reads the meter."""
+    from hardware.energy.power import CrossChecked, PowerIntegral
+    from hardware.energy.reader import Reader
+    from hardware.meter import Meter
+
+    class Counter(Reader):
+        method, uncertainty, update_s, covers = "measured:counter", 0.05, 0.1, "a counter"
+        joules = 0.0
+
+        def read_j(self) -> float:
+            return self.joules
+
+    now, counter = [0.0], Counter()
+    power = PowerIntegral(lambda: 32.7, "measured:power", "", clock=lambda: now[0])
+    reader = CrossChecked(counter, power, lambda: now[0])
+    try:
+        reader._poll()
+        for _ in range(10):
+            now[0] += 1.0
+            counter.joules += 18.7  # 10 s: 187 J
+            reader._poll()
+        meter = Meter(reader)
+        with meter.phase("train"):
+            counter.joules += 1.0
+            threading.Event().wait(0.11)
+        assert "and the integrated power 327 J: they differ by 43%" in meter.energy_notes[0]
+        assert (meter.reading("train").uncertainty or 0) > 0.4
+    finally:
+        reader.close()

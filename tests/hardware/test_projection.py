@@ -345,3 +345,12 @@ def test_a_trace_of_another_dtype_does_not_hide_the_seconds() -> None:
     assert with_trace.seconds.value == pytest.approx(alone.seconds.value, rel=1e-3)
     assert any("a trace of float64" in note for note in with_trace.notes)
     assert project(share, "tpu_v5e").seconds is None  # a tenth is no trace
+
+
+@pytest.mark.parametrize("name", [n for n in catalogue.names() if catalogue.load(n).get("busy_w")])
+def test_an_estimated_power_is_not_called_measured(name: str) -> None:
+    work = Cost(10**9).of("matmul", "bfloat16")
+    found = project(work, name, fused_bytes=10**6, launches=1)
+    power = catalogue.load(name).get("busy_w")
+    assert found.energy_j is not None and power is not None
+    assert any("measured under load" in note for note in found.notes) == (power.basis != "estimate")

@@ -122,6 +122,7 @@ def test_measured_trips_of_a_loop_and_padding():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 @needs_libtpu
 @pytest.mark.parametrize(("precision", "passes"), [("high", 3), ("highest", 6)])
 def test_the_bfloat16_products_of_a_float32_product(precision, passes):
@@ -134,6 +135,7 @@ def test_the_bfloat16_products_of_a_float32_product(precision, passes):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 @needs_libtpu
 def test_what_is_left_out_or_unknown_is_said():
     """Callbacks to the host, which have no place in a serialised program, and a loop whose trips nobody measured."""
@@ -153,6 +155,7 @@ def test_what_is_left_out_or_unknown_is_said():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 @needs_libtpu
 @pytest.mark.parametrize("device", GENERATIONS)
 def test_every_generation(device):
@@ -167,6 +170,7 @@ def test_every_generation(device):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 @needs_libtpu
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("solver", ["rk4", "dopri5"])
@@ -223,6 +227,7 @@ def test_a_topology_that_libtpu_refuses(monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 @needs_libtpu
 def test_a_program_that_needs_too_much_memory():
     with pytest.raises(TpuError, match=r"the TPU compiler refuses the program: .*memory"):

@@ -206,3 +206,12 @@ def test_measured_and_modelled_joules_are_not_ranked_together_unless_asked(recor
     # FLOP and errors stay, and one kind alone is never withheld.
     assert modelled.figures["train_flop"] is not None
     assert not any(row.joules_withheld for row in compare([record(), record("mlp")]))
+
+
+def test_a_gpu_alone_is_not_ranked_against_a_node_without_a_word(record):
+    gpu, node = record(energy_method="measured:nvml"), record("mlp", energy_method="measured:rapl")
+    gpu = replace(gpu, costs=replace(gpu.costs, energy_covers="one GPU without its host"))
+    node = replace(node, costs=replace(node.costs, energy_covers="all processor packages"))
+    comparison = compare([gpu, node])
+    told = " ".join([*notes(comparison), *warnings(comparison)])
+    assert "one GPU without its host" in told and "all processor packages" in told
