@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
-import importlib.util
+import platform
 import re
-from dataclasses import asdict, dataclass, field
+import textwrap
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,38 +31,69 @@ PARTS = {
 
 
 @dataclass(frozen=True)
+class Joules:
+    """How the joules of one kind of device are obtained. `readers`: what was tried; None is unknown."""
+
+    name: str
+    method: str
+    uncertainty: float | None
+    covers: str
+    idle_power_w: float | None
+    idle_uncertainty: float | None
+    idle_reason: str | None
+    readers: list[str]
+    verdict: str
+
+    def idle(self) -> str:
+        if self.idle_power_w is None:
+            return f"unknown ({self.idle_reason})"
+        sure = "± ?" if self.idle_uncertainty is None else f"± {self.idle_uncertainty:.0%}"
+        return f"{self.idle_power_w:.3g} W {sure}"
+
+
+@dataclass(frozen=True)
 class Findings:
-    """What was found. `devices`: by "backend kind"; `energy`: findings by device kind; `calibration`: of the default
-    device, None where it was skipped."""
+    """What was found. `devices`: by "backend kind"; `joules`: by device kind; `calibration`: of the default device,
+    None where it was skipped."""
 
     host: dict[str, Any]
     devices: dict[str, str]
     parts: dict[str, str]
-    energy: dict[str, list[str]]
-    idle: dict[str, str]
+    joules: dict[str, Joules]
     calibration: Calibration | None
     calibration_note: str
-    verdict: dict[str, str] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
 
-    def lines(self) -> list[str]:
+    def lines(self, width: int = 110) -> list[str]:
         host = self.host
         lines = [f"machine   {host['cpu']}, {host['cores']} of {host['cores_of_machine']} cores, {host['platform']}"]
         lines += ["", "devices"] + [f"  {name:<11} {value}" for name, value in self.devices.items()]
         lines += ["", "parts"] + [f"  {name:<13} {value}" for name, value in self.parts.items()]
-        for kind, found in self.energy.items():
-            lines += ["", f"joules of the {kind}", *(f"  {line}" for line in found), f"  idle power: {self.idle[kind]}"]
+        for kind, found in self.joules.items():
+            lines += ["", f"joules of the {kind}", *(f"  {line}" for line in found.readers)]
+            lines += [f"  idle power: {found.idle()}"]
         lines += ["", *(self.calibration.lines() if self.calibration else []), self.calibration_note]
-        return [*lines, "", *self.verdict.values()]
+        lines += ["", *(found.verdict for found in self.joules.values())]
+        return wrapped(lines, width)
 
 
-def check(report: Reporter, anew: bool = False, quick: bool = False) -> Findings:
+def wrapped(lines: list[str], width: int) -> list[str]:
+    """Lines no wider than `width`; what goes on is set in, so that it does not pass for a line of its own."""
+    found = []
+    for line in lines:
+        inset = " " * (len(line) - len(line.lstrip()) + 4)
+        found += textwrap.wrap(line, width, subsequent_indent=inset, break_on_hyphens=False) or [""]
+    return found
+
+
+def check(report: Reporter, anew: bool = False, quick: bool = False, only: str = "all") -> Findings:
     """Look at the machine. `anew`: calibrate even if an earlier calibration is kept; `quick`: neither that nor watch
-    idle counters for seconds."""
+    idle counters for seconds; `only`: one device, as in device=cuda (DeviceError where it is absent)."""
     here: dict[str, Device] = {}
     devices: dict[str, str] = {}
+    default = resolve("auto" if only == "all" else only, "jax")
     for backend in NAMES:
         for kind in ("cpu", "cuda", "tpu"):
             try:
@@ -69,22 +102,24 @@ def check(report: Reporter, anew: bool = False, quick: bool = False) -> Findings
                 devices[f"{backend} {kind}"] = device.name
             except DeviceError as error:
                 devices[f"{backend} {kind}"] = f"absent: {str(error).split(': ', 1)[-1]}"
-    readers = {kind: energy.best(device) for kind, device in here.items()}
-    found, idle, verdict = {}, {}, {}
+    if only != "all":
+        here = {default.kind: default}
+    joules = {}
     for kind, device in here.items():
         report.say(f"{kind}: looking for energy counters")
-        found[kind] = [str(finding) for finding in energy.describe(device) if finding.status != "not for this device"]
-        idle[kind] = "not watched (--quick)" if quick else _idle(energy.measure_idle(readers[kind]))
-        verdict[kind] = energy.verdict(device, readers[kind])
-    calibration, note = _calibration(resolve("auto", "jax"), report, anew, quick)
-    return Findings(host_info(), devices, _parts(), found, idle, calibration, note, verdict)
+        joules[kind] = _joules(device, quick)
+    calibration, note = _calibration(default, report, anew, quick)
+    return Findings(host_info(), devices, _parts(), joules, calibration, note)
 
 
-def _idle(idle: energy.Idle) -> str:
-    if idle.power_w is None:
-        return f"unknown ({idle.reason})"
-    sure = "" if idle.uncertainty is None else f" ± {idle.uncertainty:.0%}"
-    return f"{idle.power_w:.3g} W{sure}"
+def _joules(device: Device, quick: bool) -> Joules:
+    reader = energy.best(device)
+    idle = energy.Idle(None, reason="not watched: --quick") if quick else energy.measure_idle(reader)
+    tried = [str(finding) for finding in energy.describe(device) if finding.status != "not for this device"]
+    return Joules(
+        device.name, reader.method, reader.uncertainty, reader.covers, idle.power_w, idle.uncertainty, idle.reason,
+        tried, energy.verdict(device, reader),
+    )  # fmt: skip
 
 
 def _parts() -> dict[str, str]:
@@ -98,26 +133,34 @@ def _parts() -> dict[str, str]:
 
 
 def kept_calibration(device: Device) -> Path:
-    """Where a device's calibration is kept: with the user's other caches, since it is the machine's and no run's."""
+    """Where a device's calibration is kept: with the user's other caches, since it is the machine's and no run's.
+
+    A home may be shared by machines whose processors have one name: host and cores are part of the file's name.
+    """
+    machine = hashlib.sha256(f"{platform.node()} {host_info()['cores']}".encode()).hexdigest()[:8]
     name = re.sub(r"[^A-Za-z0-9]+", "-", f"{device.kind}-{device.name}").strip("-")
-    return default_cache_dir().parent / "calibration" / f"{name}.json"
+    return default_cache_dir().parent / "calibration" / f"{name}-{machine}.json"
 
 
 def load_calibration(device: Device) -> Calibration | None:
-    """The kept calibration; None where there is none that can be read."""
+    """The kept calibration; None where there is none that can be read, or it is of another device or version of JAX."""
     try:
-        return Calibration.load(kept_calibration(device))
+        found = Calibration.load(kept_calibration(device))
     except (OSError, CalibrationError):
         return None
+    same = (found.kind, found.device) == (device.kind, device.name)
+    return found if same and found.versions.get("jax") == importlib.metadata.version("jax") else None
 
 
 def _calibration(device: Device, report: Reporter, anew: bool, quick: bool) -> tuple[Calibration | None, str]:
     kept = None if anew else load_calibration(device)
     if kept is not None:
-        return kept, "  (kept from an earlier check; --calibrate measures again)"
+        return kept, f"  (kept from {kept.date}; --calibrate measures again)"
     if quick:
         return None, "calibration: not done (--quick)"
-    report.say(f"{device.kind}: calibrating for {CALIBRATION_S:g} s; let the machine rest meanwhile")
+    report.say(
+        f"{device.kind}: calibrating for {CALIBRATION_S:g} s and some compilation; let the machine rest meanwhile"
+    )
     found, path = calibrate(CALIBRATION_S, device=device), kept_calibration(device)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

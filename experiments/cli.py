@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -29,20 +30,44 @@ EPILOG = """examples:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit code is 0, 2 for a user's mistake, 130 or 143 after Ctrl-C or SIGTERM."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    if arguments[:1] == ["run"]:  # argparse would refuse the settings after a flag: run TASK --force seed=0
-        arguments[1:] = sorted(arguments[1:], key=lambda word: not word.startswith("-"))
+    if arguments[:1] in (
+        ["run"],
+        ["check"],
+    ):  # argparse would refuse the settings after a flag: run TASK --force seed=0
+        arguments[1:] = sorted(_joined(arguments[1:]), key=lambda word: not word.startswith("-"))
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, _stop)  # until a run, which has something to keep, puts its own in place
     try:
         options = _parser().parse_args(arguments)
         return globals()[f"_{options.verb}"](options)
     except UserError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("stopped; nothing had been measured yet", file=sys.stderr)
-        return 130
+    except LookupError as error:
+        if type(error).__name__ != "CatalogueError":  # of a user's own device file; not imported for every command
+            raise
+        print(f"error: {' '.join(str(error.args[0]).split())}", file=sys.stderr)
+        return 2
     except BrokenPipeError:  # the reader of our output has gone, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+def _stop(number: int, frame: Any) -> None:
+    """Ctrl-C at once: a KeyboardInterrupt is lost where it meets JAX's garbage collection."""
+    os.write(2, b"stopped; nothing had been measured yet\n")
+    os._exit(130)
+
+
+def _joined(words: Sequence[str]) -> list[str]:
+    """A flag and its value as one word, so that words may be put in another order."""
+    joined: list[str] = []
+    for word in words:
+        if joined and joined[-1] in ("--grid", "--pue"):
+            joined[-1] += f"={word}"
+        else:
+            joined.append(word)
+    return joined
 
 
 class _Parser(argparse.ArgumentParser):
@@ -197,41 +222,55 @@ def _report(options: argparse.Namespace) -> int:
 
 def _check(options: argparse.Namespace) -> int:
     """Without a device of the catalogue, this machine; with one, the price of a model's training there."""
+    from experiments.progress import Reporter, log_to_console
     from hardware import catalogue
 
     devices = [word.removeprefix("device=") for word in options.words if word.startswith("device=")]
+    words = [word for word in options.words if not word.startswith("device=")]
     here = ("auto", "cpu", "cuda", "tpu")
     if len(devices) > 1:
         raise UserError(f"check takes one device, but there are {len(devices)}: {', '.join(devices)}")
-    if options.words and not devices:
+    if words and not devices:
         raise UserError(
             "on which device? check device=NAME key=value …; python -m experiments list catalogue names them"
         )
-    elsewhere = [name for name in devices if name not in here]
-    for name in elsewhere:
-        if name not in catalogue.names():
-            raise UserError(f"device={name}: there is no such device{nearest(name, [*here, *catalogue.names()])}")
-
-    from experiments.progress import Reporter, log_to_console
-
+    device = devices[0] if devices else "all"
+    priced = device != "all" and device.partition(":")[0] not in here
+    if priced and device not in catalogue.names():
+        raise UserError(f"device={device}: there is no such device{nearest(device, [*here, *catalogue.names()])}")
+    if priced and (options.calibrate or options.quick):
+        raise UserError("--calibrate and --quick are for this machine: leave device= out")
+    if not priced and (options.grid or options.pue != 1):
+        raise UserError("--grid and --pue are for a device of the catalogue: name it with device=NAME")
+    if options.calibrate and options.quick:
+        raise UserError("--calibrate takes 10 seconds and --quick takes none: choose one")
+    if not priced and words:
+        raise UserError(f"{words[0]}: settings are for a device of the catalogue; this machine has none to set")
     log_to_console()
     report = Reporter(options.json)
-    words = [word for word in options.words if not word.startswith("device=")]
-    if not elsewhere:
-        from experiments.check import check
-
-        if words:
-            raise UserError(f"{words[0]}: settings are for a device of the catalogue; this machine has none to set")
-        found: Any = check(report, options.calibrate, options.quick)
+    if priced:
+        found = _price(device, words, options, report)
     else:
-        found = _price(elsewhere[0], words, options, report)
+        from experiments.check import check
+        from hardware.devices import DeviceError
+
+        try:
+            found = check(report, options.calibrate, options.quick, device)
+        except DeviceError as error:
+            raise UserError(str(error)) from None
     if options.json:
         import json
 
         print(json.dumps(found.as_json(), indent=1))
     else:
-        print("\n".join(found.lines()))
+        print("\n".join(found.lines(_width())))
     return 0
+
+
+def _width() -> int:
+    import shutil
+
+    return min(max(shutil.get_terminal_size((110, 24)).columns, 60), 130)
 
 
 def _price(device: str, words: list[str], options: argparse.Namespace, report: Any) -> Any:
@@ -239,7 +278,8 @@ def _price(device: str, words: list[str], options: argparse.Namespace, report: A
     from hardware.cost import Cost
     from hardware.projection import ProjectionError, project
 
-    settings = load(None, words)
+    tasks = [word for word in words if "=" not in word]
+    settings = load(tasks[0] if tasks else None, [word for word in words if word not in tasks[:1]])
     try:
         project(Cost(), device, grid=options.grid, pue=options.pue)  # mistakes are told before any work is done
         from experiments.check import load_calibration
@@ -247,7 +287,7 @@ def _price(device: str, words: list[str], options: argparse.Namespace, report: A
         from hardware import catalogue
         from hardware.devices import resolve
 
-        known = load_calibration(resolve("cpu", "jax"))
+        known = load_calibration(resolve("auto", "jax"))
         return price(settings, catalogue.load(device), options.grid, options.pue, known, report)
     except (ProjectionError, LookupError) as error:
         raise UserError(str(error.args[0] if error.args else error)) from None

@@ -133,7 +133,12 @@ class JaxEngine(Engine):
             arguments = (self._state, self._y, self._t, self._starts_shape(), jax.ShapeDtypeStruct((), jnp.int32))
             program = jax.jit(count(lanes), donate_argnums=0)
             with jax.default_device(self.device):
-                self._programs["train"] = program.lower(*arguments).compile()
+                compiled = self._programs["train"] = program.lower(*arguments).compile()
+            # A compiled program makes kernels ready as it first meets them, which takes as long as a hundred steps of a
+            # small model and is not training: one step is taken with a copy of the state, and forgotten.
+            copy = jax.tree.map(jnp.copy, self._state)
+            starts = self._put(np.full(self._starts_shape().shape, self.points.starts[0], np.int32))
+            jax.block_until_ready(compiled(copy, self._y, self._t, starts, self._put(np.int32(1))))
 
     def compile_prediction(self) -> None:
         if "predict" not in self._programs:

@@ -60,8 +60,10 @@ def test_idle_power_and_net_joules_are_in_the_record(records: list[Record]) -> N
         assert costs.idle_power_w == pytest.approx(POWER_W, rel=0.2)
         assert set(costs.net_energy_j) == set(costs.energy_j)
         for phase, net in costs.net_energy_j.items():
-            gross, idle_j = costs.energy_j[phase], costs.idle_power_w * costs.seconds[phase]
-            assert gross is not None and net == pytest.approx(gross - idle_j, abs=1e-9 * gross)
+            gross, idle_w = costs.energy_j[phase], costs.idle_power_w
+            assert gross is not None and idle_w is not None
+            idle_j = idle_w * costs.seconds[phase]
+            assert net == pytest.approx(gross - idle_j, abs=1e-9 * gross)
 
 
 def test_seeds_share_and_the_curve_ends_at_the_total(records: list[Record]) -> None:
