@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
-from experiments.listing import catalogue
+from experiments.cli import FORMATS, VERBS
+from experiments.listing import catalogue, grids
 
-VERBS = ("run", "list", "report", "check", "completion")
 CHOICES = {"backend": ("jax", "torch"), "dtype": ("float32", "float64")}
 KEYS = ("seed=", "budget.flop=", "budget.second=", "budget.joule=", "budget.sample=", "runs=", "targets=", "task.path=")
-FLAGS = ("--force", "--json", "--quiet", "--config")
-CHECK_FLAGS = ("--calibrate", "--quick", "--grid", "--pue", "--json")
+FLAGS = {
+    "run": ("--force", "--json", "--quiet", "--config"),
+    "list": ("--json",),
+    "report": ("--runs", "--out", "--format", "--target", "--mix-joules"),
+    "check": ("--calibrate", "--quick", "--grid", "--pue", "--json"),
+}
+# What may follow a flag that takes a value; where nothing is offered, the shell offers file names.
+VALUES = {
+    "--format": lambda: FORMATS,
+    "--grid": grids,
+    **dict.fromkeys(("--runs", "--out", "--target", "--pue"), tuple),
+}
 
 BASH = """_experiments() {
     local words start=1
@@ -24,7 +35,8 @@ BASH = """_experiments() {
     local line=${COMP_LINE:0:COMP_POINT} last
     last=${line##* }
     words=("${COMP_WORDS[0]}" -m experiments)
-    COMPREPLY=($("${words[@]:0:start}" completion bash --words ${line#*experiments } "$last|" 2>/dev/null))
+    # In one argument, so that a flag among the words is not taken for one of this command.
+    COMPREPLY=($("${words[@]:0:start}" completion bash --words="${line#*experiments }|" 2>/dev/null))
     [[ $last == *=* ]] && COMPREPLY=("${COMPREPLY[@]#${last%%=*}=}")
     [[ ${COMPREPLY[0]} == *= ]] && compopt -o nospace
 }
@@ -41,30 +53,40 @@ def script(shell: str) -> str:
 
 def candidates(words: Sequence[str]) -> list[str]:
     """Completions of the last word, which ends in "|"; the words before it are those already typed."""
-    current = words[-1].rstrip("|") if words else ""
-    before = [word for word in words[:-1] if word and word != current]
-    known = catalogue()
+    *before, current = " ".join(words).split() or ["|"]
+    current = current.rstrip("|")
     if not before:
         return _starting(VERBS, current)
-    if before[0] == "list":
-        return _starting(known, current)
-    if before[0] == "report":
-        return _starting(known["task"], current)
-    if before[0] not in ("run", "check"):
-        return []
-    hardware = list(known.pop("catalogue"))
+    verb = before[0]
+    flags = FLAGS.get(verb, ())
+    takes_value = {flag for flag in flags if flag in VALUES}
     key, sign, _ = current.partition("=")
+    if before[-1] in takes_value:
+        return _starting(VALUES[before[-1]](), current)
+    if sign and key in takes_value:
+        return _starting([f"{key}={value}" for value in VALUES[key]()], current)
+    words = [word for last, word in pairwise(before) if last not in takes_value and word not in flags]
+    named = any("=" not in word for word in words)  # a task, or what to list
+    known = catalogue()
+    if verb == "list":
+        return _starting([*([] if named else known), *flags], current)
+    tasks = [] if named else known["task"]
+    if verb == "report":
+        return _starting([*tasks, *flags], current)
+    if verb not in ("run", "check"):
+        return []
+    hardware = known.pop("catalogue")
+    del known["metric"], known["grid"]  # no settings
     if sign:
         values = known.get(key) or CHOICES.get(key, ())
-        if before[0] == "check" and key == "device":
+        if verb == "check" and key == "device":
             values = [*values, *hardware]
         return _starting([f"{key}={value}" for value in values], current)
-    keys = [f"{group}=" for group in dict.fromkeys((*known, *CHOICES)) if group != "metric"]
-    if before[0] == "check":
-        return _starting([*keys, *CHECK_FLAGS], current)
+    keys = [f"{group}=" for group in (*known, *CHOICES)]
+    if verb == "check":
+        return _starting([*keys, *flags], current)
     keys.remove("task=")
-    has_task = any("=" not in word for word in before[1:])
-    return _starting([*([] if has_task else known["task"]), *keys, *KEYS, *FLAGS], current)
+    return _starting([*tasks, *keys, *KEYS, *flags], current)
 
 
 def _starting(valid: object, current: str) -> list[str]:

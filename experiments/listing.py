@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from pathlib import Path
 
 from experiments.metrics.discovery import metrics
@@ -18,28 +20,77 @@ DEVICES = {
 }
 
 
-def catalogue() -> dict[str, dict[str, str]]:
+# YAML read as text, because its reader takes longer to import than `list` may take: a description with the indented
+# lines below it, and a grid with its figure, on a line of its own.
+DESCRIPTION = re.compile(r"^description:[ \t]*(.*\n?)((?:(?:[ \t].*)?\n|[ \t].+\Z)*)", re.MULTILINE)
+GRID = re.compile(r"^  (\w+): \{g_per_kwh: ([\d.]+), year: (\d+), source: (\w+)(?:, codes: \[(.*)\])?\}$", re.MULTILINE)
+
+
+class Listing(dict[str, dict[str, str]]):
+    """Names with descriptions, by kind. Of the grids, which are many, the first stands for all, with their number;
+    asked for by name, as in `listing["grid"]`, they are all there.
+    """
+
+    def __getitem__(self, group: str) -> dict[str, str]:
+        return grids() if group == "grid" else super().__getitem__(group)
+
+
+def catalogue() -> Listing:
     """Names with descriptions, by kind."""
     tasks = systems.summaries() | {"trajectories": "Your own data from a file: task.path=FILE (docs/data.md)."}
-    return {
+    kinds = {
         "task": dict(sorted(tasks.items())),
         "model": models.summaries(),
         "metric": metrics.summaries(),
         "device": DEVICES,
         "catalogue": _hardware(),
+        "grid": dict([next(iter(grids().items()))]),
         "budget": _yaml("budget"),
         "experiment": _yaml("experiment"),
         "tracking": _yaml("tracking"),
     }
+    return Listing(kinds)
+
+
+def grids() -> dict[str, str]:
+    """The electricity grids that `check --grid NAME` knows, with their carbon intensity, its year and its source."""
+    found = {}
+    lines = GRID.findall((HARDWARE / "grid.yaml").read_text(encoding="utf-8"))
+    for name, grams, year, source, codes in lines:
+        also = f"; also {codes}".replace('"', "") if codes else ""
+        found[name] = f"{grams} g of CO2 a kWh ({source}, {year}){also}."
+    first = lines[0][0]
+    found[first] += f" The first of {len(lines)} for check --grid NAME: list grid shows all."
+    return found
 
 
 def _hardware() -> dict[str, str]:
-    """The devices whose cost `check device=NAME` can project, with the first sentence of their description."""
+    """The devices whose cost `check device=NAME` can project, with the first sentence of their description.
+
+    Those of the user's own folder too. A folder or a file that cannot be read is no reason to list nothing.
+    """
+    own = os.environ.get("HARDWARE_CATALOGUE")
     found = {}
-    for path in sorted((HARDWARE / "catalogue").glob("*.yaml")):
-        text = path.read_text(encoding="utf-8").partition("description:")[2].partition("\n")[2]
-        found[path.stem] = " ".join(text.split()).partition(". ")[0].removesuffix(".") + "."
-    return found
+    for folder in filter(None, (own, HARDWARE / "catalogue")):  # ours last: a name is not the user's to take
+        for path in Path(folder).glob("*.yaml"):
+            try:
+                text = path.read_text(encoding="utf-8", errors="replace")
+            except OSError:
+                continue
+            found[path.stem] = _description(text) or "No description."
+    return dict(sorted(found.items()))
+
+
+def _description(text: str) -> str:
+    """The first sentence of a catalogue file's description, in whichever of YAML's styles it is written."""
+    head, below = (DESCRIPTION.findall(text) or [("", "")])[0]
+    if head.startswith((">", "|")):
+        head = ""
+    words = " ".join(f"{head} {below}".split())
+    if words[:1] in ("'", '"'):
+        words = words[1:].partition(words[0])[0]
+    words = words.partition(" #")[0] if head else words
+    return words.partition(". ")[0].removesuffix(".") + "." if words else ""
 
 
 def _yaml(group: str) -> dict[str, str]:

@@ -7,9 +7,12 @@ is asked as well. Everything about the other device is modelled and says so.
 
 from __future__ import annotations
 
+import math
+import statistics
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from experiments.check import wrapped
 from experiments.config import Settings
 from experiments.errors import UserError
 from experiments.job import Job
@@ -26,20 +29,24 @@ from hardware.tpu import GENERATIONS, TpuError, TpuProgram, compile_for
 from learners.learner import Budget, Learner, Progress
 
 STEPS = 100  # trained here; a step's cost varies only where the solver is adaptive
+# What the compiler's estimate leaves out (asynchronous copies, waiting, the host) may well double the time.
+BEYOND_COMPILER = 1.0
 
 
 @dataclass(frozen=True)
 class Price:
-    """One seed's training. `step`: the mean cost of a step (of the whole fit, for a model that is not trained by
-    gradient), `moved_bytes` and `kernels` those after fusion (None where nothing is compiled). `steps`: what the budget
-    pays for, None where that depends on the device. `here_seconds`: a step on this machine, measured, and
-    `here_modelled` what its calibration says (None without one)."""
+    """One seed's training. `unit`: what is priced, a training step or a whole fit (of a model that is not trained by
+    gradient). `step`: its mean cost; `moved_bytes` and `kernels` those after fusion (None where nothing is compiled).
+    `steps`: what the budget pays for, None where that depends on the device. `here_seconds`: a step on this machine,
+    measured (least, median and most of the chunks timed), and `here_modelled` what its calibration says (None without
+    one). `whole_by_compiler`: the budget by the TPU compiler's estimate, where there is one."""
 
     task: str
     model: str
     backend: str
     dtype: str
     device: str
+    unit: str
     step: Cost
     moved_bytes: float | None
     kernels: float | None
@@ -47,10 +54,12 @@ class Price:
     one: Projection
     whole: Projection | None
     here: str
-    here_seconds: float
+    here_seconds: Interval
     here_modelled: Interval | None
+    here_calibrated: str
     tpu: TpuProgram | None
     tpu_reason: str
+    whole_by_compiler: Projection | None
 
     def as_json(self) -> dict[str, Any]:
         fields = asdict(self)
@@ -60,32 +69,36 @@ class Price:
             fields["tpu"]["lines"] = self.tpu.lines()
         return fields
 
-    def lines(self) -> list[str]:
+    def lines(self, width: int = 110) -> list[str]:
         """The price for people."""
-        what = "training step" if self.steps != 1 else "fit"
+        what = f"one {self.unit}"
+        calibrated = f"; modelled {_si(self.here_modelled, 's')}, by the calibration of {self.here_calibrated}"
         lines = [
-            f"{self.task}, {self.model}, backend={self.backend}, dtype={self.dtype} on {self.device}: "
+            f"{self.task}, {self.model}, one seed, backend={self.backend}, dtype={self.dtype} on {self.device}: "
             "modelled, nothing ran there",
-            f"one {what:<15} {_count(self.step)}",
+            f"{what:<19} {_count(self.step)}",
             f"{'bytes':<19} {_bytes(self)}",
-            f"{'on this machine':<19} {self.here_seconds:.3g} s measured on {self.here}"
-            + ("" if self.here_modelled is None else f"; its calibration says {self.here_modelled}"),
-            *_projected(f"one {what}", self.one),
+            f"{'on this machine':<19} {_si(self.here_seconds, 's')} measured on {self.here}"
+            + ("" if self.here_modelled is None else calibrated),
+            *_projected(what, self.one),
         ]
-        if self.whole is not None and self.steps is not None and self.steps > 1:
-            lines += _projected(f"budget, {self.steps:,} steps", self.whole)
+        whole = self.whole_by_compiler or self.whole
+        if self.unit == "training step" and (whole is None or self.steps is None):
+            lines.append(f"{'budget':<19} in seconds or joules: how many steps it pays for depends on the device")
+        elif whole is not None and self.steps is not None and self.steps > 1:
+            lines += _projected(f"budget, {self.steps:,} steps", whole)
         lines += [f"note: {note}" for note in self.one.notes]
         if self.tpu is not None:
-            each = "" if self.tpu.seconds is None else f", {self.tpu.seconds / STEPS:.3g} s a step"
+            each = "" if self.tpu.seconds is None else f", {_si(self.tpu.seconds / STEPS, 's')} a step"
             lines += [
                 "",
-                f"TPU compiler, {STEPS} steps in one program{each}; it knows the latency of each instruction, so",
+                f"TPU compiler, {STEPS} steps in one program{each}. It knows the latency of each instruction, the "
+                "roofline above only rates: where they differ, trust this one. The budget is by it.",
+                *(f"  {line}" for line in self.tpu.lines()),
             ]
-            lines += ["trust it before the roofline above, which knows only rates:"]
-            lines += [f"  {line}" for line in self.tpu.lines()]
         elif self.tpu_reason:
             lines += ["", f"TPU compiler: {self.tpu_reason}"]
-        return lines
+        return wrapped(lines, width)
 
 
 def price(
@@ -99,7 +112,7 @@ def price(
     if reason := job.model.skip(task.info, tree["backend"]):
         raise UserError(f"{job.name} on {task.name}: {reason}")
     report.say(f"{job.name}: counting on {device.name}")
-    learner, last = _train(job, device)
+    learner, last, here = _train(job, device)
     if last.step == 0:
         raise UserError(f"{job.name} is not trained, so there is no training to price; name another with model=NAME")
     step, work = last.costs[0].share(last.step), learner.engine.fused_work()
@@ -114,20 +127,48 @@ def price(
         )  # fmt: skip
 
     steps = _steps(job, step, last)
-    own = None if calibration is None else projected(1, "generic_server_cpu", calibration).seconds
+    # It was measured with JAX's programs: torch starts its operations one by one, from Python.
+    known = calibration if tree["backend"] == "jax" else None
+    own = None if known is None else projected(1, "generic_server_cpu" if known.kind == "cpu" else entry, known)
     tpu, reason = _compiled(job, learner, entry, report)
+    whole = None if steps is None else projected(steps, entry)
     return Price(
-        task.name, job.name, tree["backend"], tree["dtype"], entry.name, step, moved, None if work is None else kernels,
-        steps, projected(1, entry), None if steps is None else projected(steps, entry), device.name,
-        last.seconds / last.step, own, tpu, reason,
+        task.name, job.name, tree["backend"], tree["dtype"], entry.name,
+        "training step" if job.model.learning == "gradient" else "fit", step, moved,
+        None if work is None else kernels, steps, projected(1, entry), whole, device.name, here,
+        own.seconds if own else None, known.date if known else "", tpu, reason,
+        _by_compiler(tpu, whole, steps),
     )  # fmt: skip
 
 
-def _train(job: Job, device: Device) -> tuple[Learner, Progress]:
+def _train(job: Job, device: Device) -> tuple[Learner, Progress, Interval]:
+    """A learner that took some steps, where it stands, and the seconds of a step: least, median and most."""
     learner = job.learner([0])
     learner.compile()
-    *_, last = learner.fit(Budget(sample=STEPS * job.recipe.batch), Meter(energy.best(device)))
-    return learner, last
+    seconds, before = [], None
+    for last in learner.fit(Budget(sample=STEPS * job.recipe.batch), Meter(energy.best(device))):
+        if before is not None and last.step > before.step:
+            seconds += [(last.seconds - before.seconds) / (last.step - before.step)] * (last.step - before.step)
+        before = last
+    assert before is not None
+    late = seconds[len(seconds) // 2 :] or [before.seconds]  # the first ones meet everything for the first time
+    if job.model.learning != "gradient":
+        late = [before.seconds / max(1, before.step)]
+    return learner, before, Interval(min(late), statistics.median(late), max(late))
+
+
+def _by_compiler(tpu: TpuProgram | None, whole: Projection | None, steps: int | None) -> Projection | None:
+    """The budget at the compiler's seconds and joules a step; money and CO2 in proportion."""
+    if tpu is None or tpu.seconds is None or whole is None or steps is None or whole.seconds is None:
+        return None
+    seconds = tpu.seconds / STEPS * steps
+    energy_j = tpu.energy_j and tpu.energy_j * (steps / STEPS)
+    grams = None
+    if whole.co2_g is not None and whole.energy_j is not None and energy_j is not None:
+        grams = energy_j * (whole.co2_g.value / whole.energy_j.value)
+    money = whole.money_usd and Interval(*(m / whole.seconds.value * seconds for m in [whole.money_usd.value] * 3))
+    spread = Interval(seconds, seconds, seconds * (1 + BEYOND_COMPILER))
+    return Projection(spread, energy_j, money, grams, None, tpu.method, ())
 
 
 def _steps(job: Job, step: Cost, last: Progress) -> int | None:
@@ -158,27 +199,48 @@ def _compiled(job: Job, learner: Learner, entry: Entry, report: Reporter) -> tup
         return None, str(error)
 
 
+PREFIXES = {-12: "p", -9: "n", -6: "µ", -3: "m", 0: "", 3: "k", 6: "M", 9: "G", 12: "T", 15: "P", 18: "E", 21: "Z"}
+
+
+def _si(value: float | Interval | None, unit: str) -> str:
+    """1.8e-06, "s" -> "1.8 µs"; an interval in the prefix of its value, as "1.8 µs (1 to 31)"."""
+    if value is None:
+        return "unknown"
+    middle = value.value if isinstance(value, Interval) else value
+    power = 3 * math.floor(math.log10(abs(middle)) / 3) if middle else 0
+    power = min(max(power, min(PREFIXES)), max(PREFIXES))
+    shown = f"{_digits(middle / 10**power)} {PREFIXES[power]}{unit}"
+    if isinstance(value, Interval) and value.low < value.high:
+        shown += f" ({_digits(value.low / 10**power)} to {_digits(value.high / 10**power)})"
+    return shown
+
+
+def _digits(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
 def _count(cost: Cost) -> str:
     kinds: dict[str, int] = {}
     for kind, _, flop in cost.parts:
         kinds[kind] = kinds.get(kind, 0) + flop
     shares = sorted(kinds.items(), key=lambda item: -item[1])
     bound = "at least " if cost.is_lower_bound else ""
-    return f"{bound}{cost.flop:.4g} FLOP ({', '.join(f'{kind} {flop / cost.flop:.1%}' for kind, flop in shares)})"
+    return f"{bound}{_si(cost.flop, 'FLOP')} ({', '.join(f'{kind} {flop / cost.flop:.1%}' for kind, flop in shares)})"
 
 
 def _bytes(price: Price) -> str:
     step = price.step
     known = [("least", step.least_bytes), ("after fusion", price.moved_bytes), ("unfused", step.unfused_bytes)]
-    parts = [f"{name} {moved:.3g} ({step.flop / moved:.3g} FLOP a byte)" for name, moved in known if moved]
-    kernels = f"; {price.kernels:.4g} kernels" if price.kernels is not None else f"; {step.operations:,} operations"
-    return ", ".join(parts) + kernels
+    parts = [f"{name} {_si(moved, 'B')} ({step.flop / moved:.3g} FLOP a byte)" for name, moved in known if moved]
+    kernels = f"{price.kernels:,.0f} kernels" if price.kernels is not None else f"{step.operations:,} operations"
+    return ", ".join([*parts, kernels])
 
 
 def _projected(title: str, found: Projection) -> list[str]:
     """One projection: time, energy, money and CO2, as far as they are known."""
-    rows = [("time", found.seconds, "s"), ("energy", found.energy_j, "J"), ("money", found.money_usd, "US$")]
-    rows.append(("CO2", found.co2_g, "g"))
-    known = [f"{name} {interval} {unit}" for name, interval, unit in rows if interval is not None]
+    rows = [("time", found.seconds, "s"), ("energy", found.energy_j, "J"), ("CO2", found.co2_g, "g")]
+    known = [f"{name} {_si(interval, unit)}" for name, interval, unit in rows if interval is not None]
+    if found.money_usd is not None:
+        known.insert(2, f"US$ {found.money_usd}")
     bound = f"; bound by {found.bound_by}" if found.bound_by else ""
     return [f"{title:<19} {', '.join(known) or 'not known: see the notes'}{bound} [{found.method}]"]

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -32,7 +39,10 @@ def test_a_price_is_counted_here_and_modelled_there(priced: dict[str, Any]) -> N
     step, steps = priced["step"], priced["steps"]
     assert steps == 10**9 // step["flop"] > 1
     assert sum(flop for _, _, flop in step["parts"]) == pytest.approx(step["flop"], abs=len(step["parts"]))
-    assert 0 < step["least_bytes"] <= priced["moved_bytes"] and priced["here_seconds"] > 0
+    assert (
+        0 < step["least_bytes"] <= priced["moved_bytes"]
+        and 0 < priced["here_seconds"]["low"] <= priced["here_seconds"]["high"]
+    )
     for name in ("seconds", "energy_j", "money_usd", "co2_g"):
         one, whole = priced["one"][name], priced["whole"][name]
         assert 0 < one["low"] <= one["value"] <= one["high"]
@@ -67,6 +77,11 @@ def test_a_device_without_rates_gives_nulls_and_says_why(here: Callable[..., Any
         (["model=mlp"], "on which device?"),
         (["device=h100", "device=l4"], "check takes one device, but there are 2: h100, l4"),
         (["device=cpu", "model=mlp"], "model=mlp: settings are for a device of the catalogue"),
+        (["device=tpu"], "device=tpu: no TPU is visible"),
+        (["--grid", "FRA"], "--grid and --pue are for a device of the catalogue"),
+        (["--calibrate", "--quick"], "choose one"),
+        (["device=h100", "--calibrate"], "--calibrate and --quick are for this machine"),
+        (["device=h100", "--grid", "Frence", "pendulum"], "did you mean france?"),
         (["device=h100", "model=persistence", *PENDULUM], "persistence is not trained"),
         (
             ["device=h100", "model=linear", *PENDULUM, "--pue", "0.5"],
@@ -93,16 +108,19 @@ def test_a_kept_calibration_is_used_and_a_broken_one_is_not(monkeypatch: pytest.
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     device = Device("cpu", "A/B ../ name")
     path = kept_calibration(device)
-    assert path.is_relative_to(tmp_path) and path.name == "cpu-A-B-name.json"
+    assert path.is_relative_to(tmp_path) and path.name.startswith("cpu-A-B-name-")
     assert load_calibration(device) is None
     path.parent.mkdir(parents=True)
     path.write_text("{")
     assert load_calibration(device) is None
-    made = Calibration(
-        "x", "cpu", "2026-01-01", {}, 1.0, 3, {"bytes": ((1.0, 1e-9),)}, {"bytes": 1e9}, 1e-6, 1e-6, 0.1, 0.1
-    )
+    jax = {"jax": version("jax")}
+    table, peaks = {"bytes": ((1.0, 1e-9),)}, {"bytes": 1e9}
+    made = Calibration(device.name, "cpu", "2026-01-01", jax, 1.0, 3, table, peaks, 1e-6, 1e-6, 0.1, 0.1)
     made.save(path)
     assert load_calibration(device) == made
+    for stranger in (replace(made, device="another"), replace(made, versions={"jax": "0.1"})):
+        stranger.save(path)
+        assert load_calibration(device) is None
 
 
 def test_quick_neither_calibrates_nor_waits(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
@@ -115,7 +133,10 @@ def test_quick_neither_calibrates_nor_waits(monkeypatch: pytest.MonkeyPatch, tmp
     monkeypatch.setattr("experiments.check.energy.measure_idle", refuse)
     found = check(Reporter(quiet=True), quick=True)
     assert isinstance(found, Findings) and found.calibration is None and "not done" in found.calibration_note
-    assert resolve("cpu", "jax").name in found.lines()[0] and found.lines()[-1].startswith("Joules on ")
+    assert resolve("cpu", "jax").name in found.lines()[0] and any(
+        line.startswith("Joules on ") for line in found.lines()
+    )
+    assert all(len(line) <= 80 for line in found.lines(80))
 
 
 @pytest.mark.timeout(420)
@@ -132,3 +153,14 @@ def test_a_training_is_compiled_by_the_tpu_compiler(cli: Callable[..., Any], sol
     assert tpu["seconds"] == pytest.approx(tpu["cycles"]["total"] / clock_hz) and tpu["seconds"] > 0
     # 100 steps of four stages each hold at least that many matrix products, forward and backward.
     assert sum(tpu["cycles"]["products"].values()) >= STEPS * 4 * 2
+
+
+def test_ctrl_c_ends_a_check_at_once(environment: dict[str, str], elsewhere: Path) -> None:
+    """Also while JAX is imported, whose garbage collection would swallow a KeyboardInterrupt."""
+    command = [sys.executable, "-m", "experiments", "check", "--calibrate"]
+    with subprocess.Popen(command, env=environment, cwd=elsewhere, stderr=subprocess.PIPE, text=True) as process:
+        time.sleep(1.5)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=20)
+    assert process.returncode == 130 and "Traceback" not in said
+    assert said.splitlines()[-1] == "stopped; nothing had been measured yet"

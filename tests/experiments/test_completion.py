@@ -10,11 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from experiments.completion import BASH, CHOICES, FLAGS, KEYS, VERBS, candidates, script
-from experiments.listing import catalogue
+from experiments.cli import FORMATS, VERBS, _parser
+from experiments.completion import BASH, CHOICES, FLAGS, KEYS, VALUES, candidates, script
+from experiments.listing import catalogue, grids
+from hardware import catalogue as hardware_catalogue
+from hardware.grid import carbon_intensity
+from hardware.grid import grids as known_grids
 
 MODELS = sorted(catalogue()["model"])
 TASKS = sorted(catalogue()["task"])
+GRIDS = list(grids())
 
 
 @pytest.mark.parametrize(
@@ -22,24 +27,48 @@ TASKS = sorted(catalogue()["task"])
     [
         ([], sorted(VERBS)),
         (["|"], sorted(VERBS)),
-        (["re", "re|"], ["report"]),
-        (["run", "run|"], ["run"]),
-        (["run", "flo", "flo|"], ["flocking"]),
-        (["run", "lo", "lo|"], ["lorenz63", "lotka_volterra"]),
-        (["run", "flocking", "mo", "mo|"], ["model="]),
-        (["run", "flocking", "model=", "model=|"], [f"model={name}" for name in MODELS]),
-        (["run", "flocking", "model=neu", "model=neu|"], ["model=neural_ode"]),
-        (["run", "flocking", "backend=", "backend=|"], ["backend=jax", "backend=torch"]),
-        (["run", "flocking", "experiment=ly", "experiment=ly|"], ["experiment=lynx_hare"]),
-        (["run", "flocking", "--fo", "--fo|"], ["--force"]),
-        (["run", "flocking", "seed=", "seed=|"], []),
-        (["run", "flocking", "nothing=", "nothing=|"], []),
-        (["list", "mo", "mo|"], ["model"]),
-        (["report", "pen", "pen|"], ["pendulum"]),
-        (["check", "--ca", "--ca|"], ["--calibrate"]),
-        (["check", "device=tpu_v5", "device=tpu_v5|"], ["device=tpu_v5e", "device=tpu_v5p"]),
-        (["check", "device=tpu_v5e", "model=neu", "model=neu|"], ["model=neural_ode"]),
-        (["run", "flocking", "device=t", "device=t|"], ["device=tpu"]),
+        (["re|"], ["report"]),
+        (["run|"], ["run"]),
+        (["run", "flo|"], ["flocking"]),
+        (["run", "lo|"], ["lorenz63", "lotka_volterra"]),
+        (["run", "flocking", "mo|"], ["model="]),
+        (["run", "flocking", "model=|"], [f"model={name}" for name in MODELS]),
+        (["run", "flocking", "model=neu|"], ["model=neural_ode"]),
+        (["run", "flocking", "backend=|"], ["backend=jax", "backend=torch"]),
+        (["run", "flocking", "experiment=ly|"], ["experiment=lynx_hare"]),
+        (["run", "flocking", "--fo|"], ["--force"]),
+        (["run", "flocking", "seed=|"], []),
+        (["run", "flocking", "nothing=|"], []),
+        (["list", "mo|"], ["model"]),
+        (["report", "pen|"], ["pendulum"]),
+        (["check", "--ca|"], ["--calibrate"]),
+        (["check", "device=tpu_v5|"], ["device=tpu_v5e", "device=tpu_v5p"]),
+        (["check", "device=tpu_v5e", "model=neu|"], ["model=neural_ode"]),
+        (["run", "flocking", "device=t|"], ["device=tpu"]),
+        (["run", "flocking", "metric=|"], []),
+        (["run", "pendulum", "seed=0", "seed=0|"], []),
+        (["run flocking --fo|"], ["--force"]),  # as the script sends them
+        (["run flocking |"], sorted(candidates(["run", "x", "|"]))),
+        ([""], sorted(VERBS)),
+        (["list", "gr|"], ["grid"]),
+        (["list", "grid", "|"], ["--json"]),
+        (["report", "--|"], sorted(FLAGS["report"])),
+        (["report", "flocking", "--mix|"], ["--mix-joules"]),
+        (["report", "|"], sorted([*TASKS, *FLAGS["report"]])),
+        (["report", "flocking", "|"], sorted(FLAGS["report"])),
+        (["report", "--runs", "|"], []),
+        (["report", "--runs", "flocking", "pend|"], ["pendulum"]),
+        (["report", "flocking", "--format", "|"], sorted(FORMATS)),
+        (["report", "flocking", "--format", "ma|"], ["markdown"]),
+        (["report", "flocking", "--format=ma|"], ["--format=markdown"]),
+        (["check", "--grid", "fran|"], ["france"]),
+        (
+            ["check", "device=h100", "--grid", "gcp_europe_west1|"],
+            ["gcp_europe_west1", "gcp_europe_west10"] + ["gcp_europe_west12"],
+        ),
+        (["check", "--grid", "|"], sorted(GRIDS)),
+        (["check", "--pue", "|"], []),
+        (["check", "grid=|"], []),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -48,7 +77,9 @@ def test_candidates(words: list[str], offered: list[str]) -> None:
 
 
 def test_a_second_task_is_not_offered() -> None:
-    assert set(TASKS) <= set(candidates(["run", "|"]))
+    for words in (["run", "|"], ["run", "--force", "|"], ["run", "seed=1", "|"], ["report", "--format", "csv", "|"]):
+        assert set(TASKS) <= set(candidates(words))
+    assert not set(TASKS) & set(candidates(["report", "--format", "csv", "pendulum", "|"]))
     assert not set(TASKS) & set(candidates(["run", "pendulum", "|"]))
 
 
@@ -56,7 +87,7 @@ def test_all_that_is_offered_is_understood() -> None:
     from experiments import config
 
     offered = set(candidates(["run", "pendulum", "|"]))
-    assert {word for word in offered if word.startswith("--")} <= set(FLAGS)
+    assert {word for word in offered if word.startswith("--")} == set(FLAGS["run"])
     for group in ("model", "budget", "tracking", "experiment"):
         assert candidates(["run", "pendulum", f"{group}=|"]) == [
             f"{group}={name}" for name in config._group_choices(group)
@@ -71,6 +102,91 @@ def test_all_that_is_offered_is_understood() -> None:
         part = tree
         for name in key.split("."):
             part = part[name]
+
+
+def test_the_flags_are_those_of_the_parser() -> None:
+    (verbs,) = (action.choices for action in _parser()._actions if action.dest == "verb")
+    assert verbs is not None and list(verbs) == list(VERBS)
+    for verb, flags in FLAGS.items():
+        actions = [action for action in verbs[verb]._actions if action.option_strings and action.dest != "help"]
+        assert sorted(flags) == sorted(action.option_strings[-1] for action in actions)
+        takes_value = {action.option_strings[-1]: action.choices for action in actions if action.nargs != 0}
+        assert set(takes_value) == set(flags) & set(VALUES)
+        for flag, choices in takes_value.items():
+            assert choices is None or list(VALUES[flag]()) == list(choices)
+
+
+# -- What is listed of hardware ------------------------------------------------------------------------------------
+
+
+def test_the_grids_are_those_of_the_table() -> None:
+    """`list` reads the file as text; the YAML reader has the last word."""
+    assert sorted(GRIDS) == known_grids()
+    for name, line in grids().items():
+        found = carbon_intensity(name)
+        assert line.startswith(f"{found.g_per_kwh:g} g of CO2 a kWh (") and f", {found.year})" in line
+        for code in line.partition("; also ")[2].partition(".")[0].replace(",", " ").split():
+            assert carbon_intensity(code).name == name
+    assert grids()["france"].endswith("; also FR, FRA.")
+
+
+def test_plain_list_names_one_grid_with_their_number_and_list_grid_all() -> None:
+    (line,) = dict(catalogue())["grid"].values()
+    assert str(len(GRIDS)) in line and "list grid" in line
+    assert list(catalogue()["grid"]) == GRIDS
+
+
+STYLES = {
+    "folded": "description: >\n  A board of ours (2024). It hums.\nmatches: [X. Y]\n",
+    "literal": "description: |-\n  A board\n\n  of ours (2024). It hums.\n",
+    "inline": "description: A board of ours (2024). It hums.\nmatches: [X. Y]\n",
+    "comment": "description: A board of ours (2024)  # it hums\n",
+    "double": 'description: "A board of ours (2024). It hums."\n',
+    "single": "description: 'A board of ours (2024)'\n",
+    "wrapped": "description: A board\n  of ours\n  (2024)\nnumbers: {}\n",
+    "last": "description: >\n  A board of ours\n  (2024)",
+}
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of a user's own devices."""
+    monkeypatch.setenv("HARDWARE_CATALOGUE", str(tmp_path))
+    return tmp_path
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_a_users_own_devices_are_listed_and_offered(style: str, own: Path) -> None:
+    (own / "my_board.yaml").write_text("kind: cuda\n" + STYLES[style], encoding="utf-8")
+    found = catalogue()["catalogue"]
+    assert found["my_board"] == "A board of ours (2024)."
+    assert list(found) == hardware_catalogue.names()
+    assert candidates(["check", "device=my|"]) == ["device=my_board"]
+    assert candidates(["run", "device=my|"]) == []  # a run is on this machine
+
+
+def test_files_that_cannot_be_read_hide_no_device(own: Path) -> None:
+    shipped = {name: line for name, line in catalogue()["catalogue"].items()}
+    (own / "folder.yaml").mkdir()
+    (own / "dangling.yaml").symlink_to(own / "nowhere")
+    (own / "bytes.yaml").write_bytes(b"description: caf\xe9\n")
+    (own / "empty.yaml").touch()
+    (own / "h100.yaml").write_text("description: Not the real one.\n")  # hardware refuses it, and says why
+    (own / "note.txt").write_text("description: no device\n")
+    found = catalogue()["catalogue"]
+    assert {name: line for name, line in found.items() if name in shipped} == shipped
+    assert found.keys() - shipped.keys() == {"bytes", "empty"} and found["empty"] == "No description."
+
+
+@pytest.mark.parametrize("folder", ["", "nowhere", "a_file"])
+def test_a_folder_that_is_none_is_passed_over(folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HARDWARE_CATALOGUE", raising=False)
+    shipped = dict(catalogue())
+    (tmp_path / "a_file").touch()
+    (tmp_path / "stray.yaml").write_text("description: Not asked for.\n")
+    monkeypatch.chdir(tmp_path)  # an empty name is no folder, not this one
+    monkeypatch.setenv("HARDWARE_CATALOGUE", folder and str(tmp_path / folder))
+    assert dict(catalogue()) == shipped
 
 
 # -- In bash -------------------------------------------------------------------------------------------------------
@@ -119,6 +235,12 @@ def test_the_script_in_bash(command: str, folder: Path) -> None:
     assert sorted(ask(f"{command} run flocking model=", folder)) == MODELS
     assert ask(f"{command} run flocking seed=0 mod", folder) == ["model="]
     assert ask(f"{command} report pen", folder) == ["pendulum"]
+    # Flags, which are not taken for flags of `completion` itself, and what may follow them.
+    assert ask(f"{command} run flocking --fo", folder) == ["--force"]
+    assert ask(f"{command} report flocking --runs elsewhere --mi", folder) == ["--mix-joules"]
+    assert ask(f"{command} report flocking --format ", folder) == list(FORMATS)
+    assert ask(f"{command} report flocking --format=ma", folder) == ["markdown"]
+    assert ask(f"{command} check --quick --grid fran", folder) == ["france"]
     # Nothing to offer: bash falls back to file names (complete -o default).
     assert ask(f"{command} run trajectories task.path=da", folder) == []
 
