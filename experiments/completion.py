@@ -84,7 +84,7 @@ def candidates(words: Sequence[str]) -> list[str]:
         return _starting([f"{key}={value}" for value in values], current)
     keys = [f"{group}=" for group in (*known, *CHOICES)]
     if verb == "check":
-        return _starting([*keys, *flags], current)
+        return _starting([*tasks, *keys, *flags], current)
     keys.remove("task=")
     return _starting([*tasks, *keys, *KEYS, *flags], current)
 

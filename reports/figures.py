@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -83,9 +83,15 @@ def _title(comparison: Comparison) -> str:
     runs = comparison.runs
     seeds = {run.seed for run in runs}
     devices = " and ".join(sorted({f"{run.backend} on {run.device}" for run in runs}))
-    joules = " and ".join(sorted({energy(row) for row in comparison if row.energy_methods})) or "unknown"
+    joules = " and ".join(sorted({energy(row) for row in _shown(comparison)}))
+    joules = joules or ("withheld" if any(row.joules_withheld for row in comparison) else "unknown")
     over = f"median and range of {len(seeds)} seeds" if len(seeds) > 1 else "1 seed"
     return plotted(" · ".join([comparison.task, over, devices, f"joules {joules}"]), 110)
+
+
+def _shown(comparison: Comparison) -> list[Row]:
+    """The rows whose joules are drawn."""
+    return [row for row in comparison if row.energy_methods and not row.joules_withheld]
 
 
 def _styles(comparison: Comparison) -> list[dict[str, Any]]:
@@ -117,6 +123,9 @@ def _errors(panel: Any, comparison: Comparison, styles: Mapping[str, dict[str, A
     lines = _horizontal(comparison)
     handles: dict[str, Any] = {}
     drawn: list[float] = [level for _, level, floor in lines if not floor]
+    kinds = _kinds(_shown(comparison))
+    unmeasured = kinds - {"measured"} if len(kinds) > 1 else set()
+    withheld = sum(row.joules_withheld for row in comparison)
     for axes, axis in ((left, FLOP), (right, JOULE)):
         axes.set_xscale("log")
         axes.set_yscale("log")
@@ -124,19 +133,26 @@ def _errors(panel: Any, comparison: Comparison, styles: Mapping[str, dict[str, A
         for i, row in enumerate(comparison):
             if axis == JOULE and row.joules_withheld:
                 continue
-            handle, errors = _curve(axes, row, axis, comparison.primary, styles[row.label], i)
+            style = styles[row.label]
+            if axis == JOULE and unmeasured & _kinds([row]):
+                style = {**style, "fill": "white"}
+            handle, errors = _curve(axes, row, axis, comparison.primary, style, i)
             drawn += errors
             if handle is not None:
                 found = True
                 handles.setdefault(row.label, handle)
-        if not found:
+        if axis == JOULE and withheld:
+            text = f"{withheld} row{'s' * (withheld > 1)} with modelled joules withheld"
+            axes.text(0.02, 0.02, text, transform=axes.transAxes, fontsize=8, color="#666666", zorder=6)
+        elif not found:
             missing = "no training cost in FLOP" if axis == FLOP else "training joules are unknown"
             axes.text(0.5, 0.5, f"{missing}\nfor these runs", transform=axes.transAxes, ha="center", color="#666666")
     horizon = stated(comparison, "horizon")
     over = f"\nover {plotted(horizon)}" if horizon else ""
     left.set_ylabel(f"validation error: {plotted(comparison.primary)}{over}")
     left.set_xlabel("training FLOP" + (", some a lower bound" if any(row.uncounted for row in comparison) else ""))
-    right.set_xlabel(f"training energy (J){_energy_methods(comparison)}")
+    legend = f"\nopen markers: {plotted(' or '.join(sorted(unmeasured)))}" if unmeasured else ""
+    right.set_xlabel(f"training energy (J){_energy_methods(comparison)}{legend}")
     left.set_title("a   Error against operations", loc="left")
     right.set_title("b   Error against energy", loc="left")
     _limits(left, drawn, comparison)
@@ -163,12 +179,15 @@ def _legend_columns(names: Sequence[str]) -> int:
 
 
 def _energy_methods(comparison: Comparison) -> str:
-    shown = [row for row in comparison if row.energy_methods and not row.joules_withheld]
-    methods = {energy(row) for row in shown}
-    kinds = {kind(method) for row in shown for method, _ in row.energy_methods}
+    methods = {energy(row) for row in _shown(comparison)}
+    kinds = _kinds(_shown(comparison))
     if len(kinds) > 1:
         return plotted(f", {' and '.join(sorted(kinds))}: not to be compared", 60)
     return "".join(f", {plotted(' and '.join(sorted(methods)))}" for _ in kinds)
+
+
+def _kinds(rows: Iterable[Row]) -> set[str]:
+    return {kind(method) for row in rows for method, _ in row.energy_methods}
 
 
 def _horizontal(comparison: Comparison) -> list[tuple[str, float, bool]]:
@@ -199,6 +218,7 @@ def _curve(axes: Any, row: Row, axis: str, primary: str, style: dict[str, Any], 
     if not curves:
         return None, []
     color = style["color"]
+    marks = {"marker": style["marker"], "markerfacecolor": style.get("fill", color)}
     ended = [(run, points) for run, points in curves if run.status == DIVERGED]
     for _, points in ended:
         axes.plot(points[:, 0], points[:, 1], color=color, lw=0.8, alpha=0.6, zorder=2)
@@ -208,20 +228,20 @@ def _curve(axes: Any, row: Row, axis: str, primary: str, style: dict[str, Any], 
     if all(len(points) == 1 for points in whole):
         cost, error = np.median(np.concatenate(whole), axis=0)
         spread = np.array([[error - min(p[0, 1] for p in whole)], [max(p[0, 1] for p in whole) - error]])
-        handle = axes.errorbar(cost, error, yerr=spread, color=color, marker=style["marker"], ms=8, ls="", zorder=4)
+        handle = axes.errorbar(cost, error, yerr=spread, color=color, **marks, ms=8, ls="", zorder=4)
         return handle, errors
     whole = [points for points in whole if len(points) > 1]
     low, high = max(points[0, 0] for points in whole), min(points[-1, 0] for points in whole)
-    line = {"color": color, "ls": style["ls"], "lw": 1.8, "zorder": 3}
+    line = {"color": color, "ls": style["ls"], "lw": 1.8, "ms": 5, "zorder": 3, **marks}
     if low >= high:  # the seeds have no cost in common: nothing to take a median of
         for points in whole:
-            (handle,) = axes.plot(points[:, 0], points[:, 1], **line)
+            (handle,) = axes.plot(points[:, 0], points[:, 1], markevery=-(-len(points) // 6), **line)
         return handle, errors
     grid = np.geomspace(low, high, 160)
     logs = np.array([np.interp(np.log(grid), np.log(points[:, 0]), np.log(points[:, 1])) for points in whole])
     bands = np.exp(np.array([logs.min(0), np.median(logs, axis=0), logs.max(0)]))
     axes.fill_between(grid, bands[0], bands[2], color=color, alpha=0.18, lw=0, zorder=2)
-    (handle,) = axes.plot(grid, bands[1], marker=style["marker"], markevery=(5 * index % 25, 25), ms=5, **line)
+    (handle,) = axes.plot(grid, bands[1], markevery=(5 * index % 25, 25), **line)
     return handle, errors
 
 

@@ -17,10 +17,10 @@ def kind(method: str) -> str:
 
 
 def energy(row: Row, full: bool = False) -> str:
-    """How the row's joules were obtained: "modelled ±50%"; with `full`, by which meter or device."""
+    """How the row's joules were obtained: "modelled ±50%", "measured ±?"; with `full`, by which meter or device."""
     methods = []
     for method, uncertainty in row.energy_methods:
-        about = "" if uncertainty is None else f" ±{100 * uncertainty:.2g}%"
+        about = " ±?" if uncertainty is None else f" ±{100 * uncertainty:.2g}%"
         methods.append((method if full else kind(method)) + about)
     return ", ".join(dict.fromkeys(methods)) or "—"
 
@@ -58,7 +58,7 @@ def notes(comparison: Comparison) -> list[str]:
     by_method = _rows_by(comparison, lambda row: row.energy_methods)
     for methods, rows in by_method:
         which = f" ({_labels(rows)})" if len(by_method) > 1 else ""
-        unknown = " of unknown uncertainty" if any(uncertainty is None for _, uncertainty in methods) else ""
+        unknown = " (±?: unknown uncertainty)" if any(uncertainty is None for _, uncertainty in methods) else ""
         lines.append(f"Joules: {energy(rows[0], full=True)}{unknown}{which}.")
     for covers, rows in _rows_by(comparison, lambda row: row.energy_covers):
         which = f" ({_labels(rows)})" if len(_rows_by(comparison, lambda row: row.energy_covers)) > 1 else ""

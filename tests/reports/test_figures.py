@@ -51,6 +51,82 @@ def test_no_curve_no_energy_no_example(record, tmp_path):
         assert "joules are unknown" in words(svg)
 
 
+@pytest.fixture
+def drawn(monkeypatch):
+    """Every matplotlib figure that is made, so that a test sees what was drawn and not only the file."""
+    from matplotlib import figure
+
+    made = []
+
+    class Kept(figure.Figure):
+        def __init__(self, *arguments, **options):
+            super().__init__(*arguments, **options)
+            made.append(self)
+
+    monkeypatch.setattr(figure, "Figure", Kept)
+    return made
+
+
+@pytest.fixture
+def measured_and_modelled(record, reference):
+    """One measured row, and four modelled: a curve, seeds with no cost in common, and two single points."""
+    runs = [record("mlp", errors=(1.0, 0.5, 0.1), energy_method="measured:rapl", energy_uncertainty=0.05)]
+    runs += [record(seed=seed) for seed in range(2)]
+    runs += [record("hybrid_ode", flops=(1, 2, 3)), record("hybrid_ode", seed=1, flops=(10, 20, 30))]
+    return [*runs, reference("linear", 0.3, 10**5), reference("true_physics", 0.01, 10**6)]
+
+
+def fills(axes):
+    """The fills of the markers by the row's colour; "open" is white."""
+    found = {}
+    for line in axes.get_lines():
+        if line.get_marker() not in ("None", "x", "_", "|"):
+            fill = line.get_markerfacecolor()
+            found.setdefault(line.get_color(), set()).add("open" if fill == "white" else fill)
+    return found
+
+
+def test_withheld_joules_are_neither_titled_nor_passed_over(measured_and_modelled, tmp_path, drawn):
+    text = words(comparison_figure(measured_and_modelled, {}, tmp_path / "figure")[1])
+    assert "joules measured ±5%" in text and "modelled ±50%" not in text
+    assert "4 rows with modelled joules withheld" in text and "open markers" not in text
+    flop, joule = drawn[0].subfigs[0].axes
+    (note,) = (note for note in joule.texts if "withheld" in note.get_text())
+    assert len(fills(flop)) == 5 and len(fills(joule)) == 1
+    assert not any("open" in fill for axes in (flop, joule) for fill in fills(axes).values())
+    inside = joule.get_window_extent()
+    around = note.get_window_extent()
+    assert inside.x0 < around.x0 < around.x1 < inside.x1 and inside.y0 < around.y0 < around.y1 < inside.y1
+    assert note.get_fontsize() < 10 and note.get_color() == "#666666"
+    one = words(comparison_figure(measured_and_modelled[:2], {}, tmp_path / "one")[1])
+    assert "1 row with modelled joules withheld" in one
+
+
+def test_mixed_joules_are_told_apart(measured_and_modelled, tmp_path, drawn):
+    text = words(comparison_figure(measured_and_modelled, {}, tmp_path / "figure", mix_joules=True)[1])
+    assert "joules measured ±5% and modelled ±50%" in text and "withheld" not in text
+    assert "not to be compared" in text and "open markers: modelled" in text
+    flop, joule = (fills(axes) for axes in drawn[0].subfigs[0].axes)
+    assert set(flop) == set(joule) and len(joule) == 5
+    assert not any("open" in fill for fill in flop.values())
+    filled = [color for color, fill in joule.items() if "open" not in fill]
+    assert len(filled) == 1 and all(fill == {"open"} for color, fill in joule.items() if color not in filled)
+
+
+def test_one_kind_of_joules_is_drawn_filled_and_said_plainly(record, tmp_path, drawn):
+    unknown = record("mlp", energy_method="modelled:other", energy_uncertainty=None)
+    text = words(comparison_figure([record(), unknown], {}, tmp_path / "figure")[1])
+    assert "joules modelled ±50% and modelled ±?" in text
+    assert "open markers" not in text and "withheld" not in text
+    assert not any("open" in fill for fill in fills(drawn[0].subfigs[0].axes[1]).values())
+
+
+def test_a_row_whose_seeds_differ_in_kind_is_all_withheld(record, tmp_path):
+    seeds = [record(), record(seed=1, energy_method="measured:rapl", energy_uncertainty=0.05)]
+    text = words(comparison_figure(seeds, {}, tmp_path / "figure")[1])
+    assert "joules withheld" in text and "1 row with modelled joules withheld" in text and "are unknown" not in text
+
+
 def test_seeds_with_no_cost_in_common_are_drawn_apart(record, tmp_path):
     runs = [record(), record(seed=1, flops=(10**9, 10**10, 10**11))]
     assert comparison_figure(runs, {}, tmp_path / "apart")[0].stat().st_size > 1000

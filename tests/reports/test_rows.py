@@ -174,6 +174,17 @@ def test_energy_methods_are_told_and_mixing_is_warned_of(record):
     assert "different methods" in warnings(two_meters)[0]
 
 
+def test_joules_of_unknown_uncertainty_say_so(record):
+    unknown = record(energy_method="measured:rapl", energy_uncertainty=None)
+    comparison = compare([unknown])
+    assert energy(comparison.rows[0]) == "measured ±?"
+    assert energy(comparison.rows[0], full=True) == "measured:rapl ±?"
+    assert "Joules: measured:rapl ±? (±?: unknown uncertainty)." in notes(comparison)
+    assert not any("±?" in line for line in notes(compare([record()])))
+    seeds = compare([unknown, record(seed=1, energy_method="measured:rapl", energy_uncertainty=0.05)])
+    assert energy(seeds.rows[0]) == "measured ±?, measured ±5%"
+
+
 def test_the_reader_is_told_what_was_measured(everything):
     comparison = compare(everything)
     assert "rollout_nrmse over 1 time unit; 64 training trajectories" in heading(comparison)

@@ -68,6 +68,19 @@ def test_mixed_energy_methods_are_warned_of(record, format):
     assert "measured" in text and "modelled" in text
 
 
+@pytest.mark.parametrize(
+    ("format", "cell"),
+    [("terminal", "  measured ±?  "), ("markdown", "| measured ±? |"), ("latex", r"& measured \ensuremath{\pm}? &")],
+)
+def test_an_unknown_uncertainty_is_not_left_out(record, format, cell):
+    text = rendered(compare([record(energy_method="measured:rapl", energy_uncertainty=None)]), format)
+    assert cell in text
+    if format == "latex":
+        check_latex(text)
+    if format == "markdown":
+        assert "measured ±?" in [row[1] for row in markdown_cells(text)]
+
+
 def test_unknown_format(record):
     with pytest.raises(ValueError, match="terminal, markdown, csv, latex"):
         render(compare([record()]), "html")
