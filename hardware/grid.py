@@ -49,8 +49,9 @@ def grids() -> list[str]:
 def carbon_intensity(name: str) -> GridNumber:
     """The grid called `name`: a name of `grids()` or an ISO 3166 code, in any case.
 
-    Raises GridError, naming the nearest, when it is not in the table.
+    Raises GridError, naming the nearest, when it is not in the table; TypeError for what is no text.
     """
+    _check_text("carbon_intensity", name, "france")
     known = _table()["grids"]
     slug = name.strip().lower().replace(" ", "_").replace("-", "_")
     codes = {code.lower().replace("-", "_"): grid for grid, facts in known.items() for code in facts.get("codes", ())}
@@ -72,12 +73,21 @@ def pues() -> list[str]:
 
 def pue(name: str) -> PueNumber:
     """A published power usage effectiveness, as in pue("google_2025"). Raises GridError for an unknown name."""
+    _check_text("pue", name, "google_2025")
     known = _table()["pue"]
     if name not in known:
         near = difflib.get_close_matches(name, known, 1, 0.3)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise GridError(f"PUE {name} is not in the table; it must be one of {', '.join(sorted(known))}{hint}")
     return PueNumber(float(known[name]["value"]), known[name]["year"], known[name]["source"])
+
+
+def _check_text(function: str, name: Any, example: str) -> None:
+    if not isinstance(name, str):
+        raise TypeError(
+            f'{function}(name): name must be text, as in {function}("{example}"); it is {name!r} '
+            f"({type(name).__name__}): hardware.grid.{'grids' if function != 'pue' else 'pues'}() lists the names"
+        )
 
 
 @cache

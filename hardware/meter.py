@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
-from hardware.energy.reader import EnergyReader, Unmeasured
+from hardware.energy.reader import EnergyReader, Unmeasured, check_reader
 from hardware.energy.window import WINDOW_S, Idle, measure_idle, moved_j, net, relative_uncertainty
 
 PHASES = ("data", "compile", "tune", "train", "evaluate", "infer")
@@ -77,6 +77,7 @@ class Meter:
     Seconds are wall-clock; processor seconds are those of this process, all threads.
 
     Several meters may run at once, on one reader or on several: each reads a counter that nobody resets.
+    Raises TypeError where `energy` is no energy reader.
     """
 
     def __init__(
@@ -86,6 +87,8 @@ class Meter:
         peak_of_device: Callable[[], int | None] | None = None,
         idle: Idle | None = None,
     ) -> None:
+        if energy is not None:
+            check_reader("Meter(energy)", energy)
         self._energy = energy or Unmeasured("the meter was given no energy reader")
         self._synchronise = synchronise or (lambda: None)
         self._peak_of_device = peak_of_device or (lambda: None)

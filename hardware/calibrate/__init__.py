@@ -21,7 +21,7 @@ import json
 import math
 import os
 import statistics
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -70,7 +70,8 @@ class Calibration:
     `prices`: "kind dtype" (or "bytes") -> ((size in bytes, seconds a FLOP or a byte), …). `peaks`: "kind dtype" (or
     "bytes") -> the best rate seen, per second. `launch_s`: a kernel inside a compiled program; `call_s`: a call of a
     jitted function from Python, which `project` leaves to whoever knows the number of calls. `fit_residual`: median
-    relative error on the kernels of the fit. `aa_spread`: by how much one kernel differed, measured as two.
+    relative error on the kernels of the fit. `aa_spread`: by how much one kernel differed, measured as two. `spreads`:
+    of each peak, of "launch" and of "call", how far apart the middle 80% of the rounds lay, relative to their median.
     `idle_w`, `loaded_w`, `energy`: None without a meter that counts, for `energy_reason`.
     """
 
@@ -91,6 +92,7 @@ class Calibration:
     loaded_w: float | None = None
     energy: EnergyFit | None = None
     energy_reason: str | None = None
+    spreads: dict[str, float] = field(default_factory=dict)
 
     def seconds_per_flop(self, kind: str, dtype: str, size: float | None) -> float | None:
         """At operations on `size` bytes; None where that dtype was not measured. Kinds in `LIKE` are estimates."""
@@ -105,7 +107,12 @@ class Calibration:
 
     @property
     def error_interval(self) -> tuple[float, float]:
-        """Factors of the model between which the middle 80% of the programs held out lay; ±30% without any."""
+        """Factors of the model between which the middle 80% of the programs held out lay; ±30% without any.
+
+        Powers are underpriced, as one price stands for all transcendental functions: of the programs held out, pairwise
+        forces, full of x**0.4, take some ten times as long as modelled on a CPU. A program full of powers is likely to
+        lie above this interval.
+        """
         if not self.held_out:
             return 0.7, 1.3
         low, high = np.quantile([program.measured_s / program.predicted_s for program in self.held_out], (0.1, 0.9))
@@ -128,36 +135,55 @@ class Calibration:
 
     def lines(self) -> list[str]:
         """The calibration for people: what was measured, then model against measurement."""
-        text = [f"calibration of {self.device} ({self.date}), {self.seconds:.1f} s, {self.rounds} rounds"]
+        text = [f"calibration of {self.device} ({self.date}), {_short(self.seconds)} s, {self.rounds} rounds"]
+        if self.spreads:
+            text.append("  figures are of the best round; beside them, how far apart the middle 80% of rounds lay")
         for name, rate in self.peaks.items():
             unit = "GB/s" if name.startswith("bytes") else "GFLOP/s"
             label = name.replace("bytes", "bandwidth")
-            text.append(f"  {label:<24} {rate / 1e9:10.4g} {unit}")
-        text.append(f"  {'launch of a kernel':<24} {self.launch_s * 1e6:10.4g} µs")
-        text.append(f"  {'call from Python':<24} {self.call_s * 1e6:10.4g} µs")
+            text.append(f"  {label:<24} {_short(rate / 1e9):>10} {unit:<8}{self._apart(name)}".rstrip())
+        for label, name, took in (
+            ("launch of a kernel", "launch", self.launch_s),
+            ("call from Python", "call", self.call_s),
+        ):
+            text.append(f"  {label:<24} {_short(took * 1e6):>10} {'µs':<8}{self._apart(name)}".rstrip())
+        if self.spreads:
+            name = max(self.spreads, key=lambda name: self.spreads[name])
+            label = name.replace("bytes", "bandwidth")
+            text.append(f"  rounds differ most in {label}: {_percent(self.spreads[name])}")
         for label, power in (("idle power", self.idle_w), ("power under load", self.loaded_w)):
-            known = f"{power:10.4g} W" if power is not None else f"   unknown: {self.energy_reason or 'no meter'}"
+            known = f"{_short(power):>10} W" if power is not None else f"   unknown: {self.energy_reason or 'no meter'}"
             text.append(f"  {label:<24} {known}")
         if self.energy:
             e = self.energy
             text.append(
                 f"  energy: {e.energy_j_per_flop * 1e12:.3g} pJ a FLOP, {e.energy_j_per_byte * 1e12:.3g} pJ a byte, "
-                f"{e.constant_power_w:.3g} W constant (median error {e.residual:.1%})"
+                f"{e.constant_power_w:.3g} W constant (median error {_percent(e.residual)})"
             )
-        text.append(f"  fit: median error {self.fit_residual:.1%}; the same kernel twice (A/A): {self.aa_spread:.1%}")
+        text.append(f"  median error of the model on the kernels that it was fitted to: {_percent(self.fit_residual)}")
+        text.append(
+            f"  A/A test: one kernel, measured as if it were two, differs by {_percent(self.aa_spread)}; less is noise"
+        )
         if self.aa_spread > BUSY:
             text.append("  two measurements of one thing differ by that much: the machine was busy, so calibrate again")
         if self.median_error is None or self.median_signed_error is None or self.worst is None:
-            return [*text, "  no program was held out: the error of the model is not known"]
-        text.append(f"  {'programs not in the fit':<24} {'modelled':>12} {'measured':>12} {'error':>8}")
+            return [*text, "  no program was held out of the fit to try the model on: its error is not known"]
+        text.append("  programs held out: the model was not fitted to them, so their errors are what to expect of it")
+        text.append(f"  {'program':<24} {'modelled':>12} {'measured':>12} {'error':>8}")
         for p in self.held_out:
-            text.append(f"  {p.name:<24} {p.predicted_s * 1e6:9.1f} µs {p.measured_s * 1e6:9.1f} µs {p.error:+8.0%}")
+            modelled, took = (f"{_short(seconds * 1e6):>9} µs" for seconds in (p.predicted_s, p.measured_s))
+            text.append(f"  {p.name:<24} {modelled} {took} {_signed(p.error):>8}")
         low, high = self.error_interval
         text.append(
-            f"  error of modelled seconds: median {self.median_error:.0%} (signed {self.median_signed_error:+.0%}), "
-            f"worst {self.worst.error:+.0%} ({self.worst.name}); the middle 80% took {low:.2f} to {high:.2f} times that"
+            f"  error of modelled seconds: median {_percent(self.median_error)} in size; with its sign "
+            f"{_signed(self.median_signed_error)} (below 0: programs take longer than modelled); "
+            f"worst {_signed(self.worst.error)} ({self.worst.name}); "
+            f"the middle 80% of programs took {_short(low)} to {_short(high)} times the modelled seconds"
         )
         return text
+
+    def _apart(self, name: str) -> str:
+        return f"{_percent(self.spreads[name])} apart" if name in self.spreads else ""
 
     def save(self, path: str | Path) -> None:
         """Write it as JSON, whole or not at all."""
@@ -176,6 +202,20 @@ class Calibration:
             raise CalibrationError(f"{path} is not a calibration ({reason}): make it anew with calibrate()") from error
 
 
+def _short(value: float) -> str:
+    """Three significant digits at most: no rate here is known better. Never in powers of ten."""
+    return np.format_float_positional(value, precision=3, unique=False, fractional=False, trim="-")
+
+
+def _percent(share: float) -> str:
+    return f"{_short(100 * share)}%"
+
+
+def _signed(share: float) -> str:
+    percent = round(100 * share)
+    return f"{'-' if percent < 0 else '+'}{_short(abs(percent))}%"
+
+
 def _checked(content: Any) -> Calibration:
     """A calibration from its JSON; ValueError, TypeError or KeyError where it is not one."""
     if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
@@ -189,6 +229,7 @@ def _checked(content: Any) -> Calibration:
         | {
             "prices": {str(key): _table(key, rows) for key, rows in content["prices"].items()},
             "peaks": {str(key): _number(key, rate) for key, rate in content["peaks"].items()},
+            "spreads": {str(key): _number(key, spread) for key, spread in content.get("spreads", {}).items()},
             "versions": {str(key): str(value) for key, value in content["versions"].items()},
             "held_out": tuple(HeldOut(**program) for program in content["held_out"]),
             "energy": None if energy is None else EnergyFit(**energy),

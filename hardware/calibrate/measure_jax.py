@@ -59,8 +59,10 @@ def _measured(
     works = [same, *fitted_to, *calls, same]
     turns = in_turns([work.turn for work in works], seconds - (time.perf_counter() - start), LEAST_ROUNDS)
     least = [min(turn) for turn in turns]
+    turns_of_kernels = turns[1 : 1 + len(fitted_to)]
     of_kernels, of_calls = least[1 : 1 + len(fitted_to)], least[1 + len(fitted_to) : -1]
     launch_s = of_kernels[0] / fitted_to[0].kernels
+    peaks, spreads = _peaks(fitted_to[1:], turns_of_kernels[1:], sizes)
     table, residual = _fitted(fitted_to[1:], of_kernels[1:], launch_s)
     made = Calibration(
         device=device.name,
@@ -70,11 +72,12 @@ def _measured(
         seconds=time.perf_counter() - start,
         rounds=len(turns[0]),
         prices=table,
-        peaks=_peaks(fitted_to[1:], of_kernels[1:], sizes),
+        peaks=peaks,
         launch_s=launch_s,
         call_s=of_calls[0],
         fit_residual=residual,
         aa_spread=abs(least[0] / least[-1] - 1),
+        spreads=spreads | {"launch": _spread(turns_of_kernels[0]), "call": _spread(turns[1 + len(fitted_to)])},
         idle_w=idle.power_w if idle else None,
         energy_reason=(idle.reason if idle else reader.reason or "no meter here counts joules"),
         **power,
@@ -124,17 +127,27 @@ def _fitted(fitted_to: Sequence[Kernel], seconds: Sequence[float], launch_s: flo
     return {name: tuple(table) for name, table in tables.items()}, float(np.median(errors))
 
 
-def _peaks(fitted_to: Sequence[Kernel], seconds: Sequence[float], sizes: tuple[int, ...]) -> dict[str, float]:
-    """The best rates seen, launches included."""
-    best: dict[str, float] = {}
-    for kernel, took in zip(fitted_to, seconds, strict=True):
+def _spread(turns: Sequence[float]) -> float:
+    """How far apart the middle 80% of a kernel's turns lie, relative to their median."""
+    low, middle, high = np.quantile(turns, (0.1, 0.5, 0.9))
+    return float((high - low) / middle)
+
+
+def _peaks(
+    fitted_to: Sequence[Kernel], turns: Sequence[Sequence[float]], sizes: tuple[int, ...]
+) -> tuple[dict[str, float], dict[str, float]]:
+    """The best rates seen, launches included, and the spread over the rounds of the kernels that reached them."""
+    best: dict[str, tuple[float, float]] = {}
+    for kernel, turn in zip(fitted_to, turns, strict=True):
+        took = min(turn)
         kind = next((k for k in ("matmul", "transcendental", "reduction") if k in kernel.flop), "elementwise")
         place = "bytes, main memory" if kernel.size == sizes[-1] else "bytes, in cache"
         rates = {f"{kind} {kernel.dtype}": kernel.flop[kind] / took, place: kernel.bytes / took}
         for name, rate in rates.items():
             if kind not in ("matmul", "reduction") or name != place:
-                best[name] = max(best.get(name, 0.0), rate)
-    return dict(sorted(best.items()))
+                best[name] = max(best.get(name, (0.0, 0.0)), (rate, _spread(turn)))
+    found = sorted(best.items())
+    return {name: rate for name, (rate, _) in found}, {name: spread for name, (_, spread) in found}
 
 
 def _tried(made: Calibration, program: Call, took: float) -> HeldOut:

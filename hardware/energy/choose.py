@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import platform
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from hardware import catalogue
 from hardware.devices import Device
@@ -27,9 +27,15 @@ def best(device: Device | Sequence[Device], cpu_seconds: Callable[[], float] = t
     a slice of a GPU: no model knows its share.
 
     `cpu_seconds`: processor seconds to charge where those of a CPU are modelled, of the whole process by default.
+    Raises TypeError for anything but a Device or several.
     """
     if isinstance(device, Device):
         return _best(device, cpu_seconds)
+    if isinstance(device, str) or not isinstance(device, Iterable):
+        check_device(device)
+    device = list(device)
+    for one in device:
+        check_device(one)
     # One counter covers all processors of the machine, and a device named twice draws its power once.
     different = list(dict.fromkeys((d.kind, d.name, 0 if d.kind == "cpu" else d.index) for d in device))
     parts: list[Reader] = []
@@ -39,6 +45,15 @@ def best(device: Device | Sequence[Device], cpu_seconds: Callable[[], float] = t
             indices = indices[: _chips(name, len(indices))]
         parts += [_best(Device(kind, name, index), cpu_seconds) for index in indices]
     return Sum(parts)
+
+
+def check_device(device: object) -> None:
+    """Raises TypeError where `device` is none."""
+    if not isinstance(device, Device):
+        name = device if isinstance(device, str) and device else "auto"
+        raise TypeError(
+            f'a device must be a Device; it is {device!r} ({type(device).__name__}): resolve_device("{name}") finds one'
+        )
 
 
 def _best(device: Device, cpu_seconds: Callable[[], float]) -> Reader:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from hardware import catalogue
 from hardware.devices import Device
 from hardware.energy import through_zeus
-from hardware.energy.choose import best, is_amd, modelled
+from hardware.energy.choose import best, check_device, is_amd, modelled
 from hardware.energy.nvidia import Gpu, NoGpu, Nvml
 from hardware.energy.rapl import Rapl
 from hardware.energy.reader import Reader, Unmeasured
@@ -32,6 +32,7 @@ class Finding:
 
 def describe(device: Device, sleep: Callable[[float], object] = time.sleep) -> list[Finding]:
     """Every reader with whether it works for this device, why not, and how to get it. Takes up to a second."""
+    check_device(device)
     amd, gpu = is_amd(device), device.kind == "cuda"
     return [
         _try("NVIDIA energy counter", gpu and not amd, lambda: Nvml(device.index), sleep),
@@ -92,6 +93,7 @@ def _model(device: Device) -> Finding:
 
 def verdict(device: Device, reader: Reader | None = None) -> str:
     """One paragraph: whether joules on this device are measured or modelled, of what, and how far to trust them."""
+    check_device(device)
     reader = reader or best(device)
     kind, _, how = reader.method.partition(":")
     if kind == "none":

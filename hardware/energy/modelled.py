@@ -17,13 +17,13 @@ TDP_PART = (0.3, 0.7, 1.0)
 class ModelledCpu(Reader):
     """Processor seconds of this process times the power of one core: TDP / cores of a catalogue entry.
 
-    6.25 W a core with the default entry. `cpu_seconds` returns seconds summed over threads. Idle power is left out,
-    so gross and net joules are equal.
+    6.25 W a core with the default entry. `cpu_seconds` returns seconds summed over threads. Idle power is left out, so
+    it is not known, and neither are net joules.
     """
 
     method = "modelled:cpu_tdp_per_core"
     covers = "the processor time of this process, without memory, idle power and child processes"
-    idle_power_w = 0.0
+    idle_reason = "the model leaves idle power out"
 
     def __init__(self, entry: str = "generic_server_cpu", cpu_seconds: Callable[[], float] = time.process_time) -> None:
         device = catalogue.load(entry)

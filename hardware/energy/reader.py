@@ -24,7 +24,8 @@ class Reader:
     `method`: "measured:…", "modelled:…" or "none". `uncertainty`: relative, two-sided, of a long window; None where
     nobody states one. `reason`: why the last reading is missing, else None. `covers`: what draws the joules counted.
     `update_s`: seconds between changes of the counter, so the error at either end of a window.
-    `idle_power_w`: idle power where it is known without measuring it. `notes`: faults found while reading.
+    `idle_power_w`: idle power where it is known without measuring it; `idle_reason`: why a model does not know it.
+    `notes`: faults found while reading.
     """
 
     method: str = "none"
@@ -33,6 +34,7 @@ class Reader:
     covers: str = ""
     update_s: float = 0.0
     idle_power_w: float | None = None
+    idle_reason: str | None = None
     notes: tuple[str, ...] = ()
 
     def read_j(self) -> float | None:
@@ -41,6 +43,15 @@ class Reader:
 
     def close(self) -> None:
         """Stop whatever runs in the background. A reader that is collected does so too; reading again starts it."""
+
+
+def check_reader(where: str, reader: object) -> None:
+    """Raises TypeError where `reader`, an argument of the function `where`, is none."""
+    if not (hasattr(reader, "read_j") and hasattr(reader, "method")):
+        raise TypeError(
+            f"{where} needs an energy reader; it was given {reader!r} ({type(reader).__name__}): make one with "
+            'best_energy_reader(resolve_device("auto"))'
+        )
 
 
 class Unmeasured(Reader):
@@ -96,6 +107,10 @@ class Sum(Reader):
     @property
     def idle_power_w(self) -> float | None:
         return total([part.idle_power_w for part in self.parts])
+
+    @property
+    def idle_reason(self) -> str | None:
+        return next((part.idle_reason for part in self.parts if part.idle_reason), None)
 
     @property
     def notes(self) -> tuple[str, ...]:

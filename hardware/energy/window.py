@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from hardware.energy.reader import EnergyReader
+from hardware.energy.reader import EnergyReader, check_reader
 
 WINDOW_S = 5.0  # a counter updated each 100 ms is then read to 2%
 WINDOW_UPDATES = 50
@@ -101,13 +101,17 @@ def measure_idle(
 ) -> Idle:
     """The power of the reader's device over some seconds in which this process sleeps. What else runs is in it.
 
-    Known without waiting for readers that model their joules.
+    Returns at once for readers that model their joules: with the power of the catalogue, or None and the reason.
+    Raises TypeError for what is no reader, ValueError for seconds that are negative or not finite.
     """
+    check_reader("measure_idle(reader)", reader)
+    _check_not_negative("seconds", seconds)
     known = getattr(reader, "idle_power_w", None)
     if known is not None:
-        return Idle(known, reader.uncertainty if known else 0.0)  # what the model leaves out is left out exactly
+        return Idle(known, reader.uncertainty)
     if not reader.method.startswith("measured"):
-        return Idle(None, reason=reader.reason or "nobody has published the idle power of this device")
+        why = reader.reason or getattr(reader, "idle_reason", None)
+        return Idle(None, reason=why or "nobody has published the idle power of this device")
     start_j, start = reader.read_j(), clock()
     sleep(seconds)
     end_j, took = reader.read_j(), clock() - start
@@ -135,7 +139,17 @@ def measure(
     function that returns nothing needs `synchronise` on a device that works asynchronously.
 
         energy.measure(lambda: step(weights, batch), energy.best(device))
+
+    Raises TypeError for what is no function or no reader, ValueError for a window that is negative or not finite.
     """
+    if not callable(function):
+        raise TypeError(
+            f"measure(function, reader): function must be callable; it is {function!r} ({type(function).__name__}): "
+            "pass lambda: f(x)"
+        )
+    check_reader("measure(function, reader)", reader)
+    _check_not_negative("min_seconds", min_seconds)
+    _check_not_negative("min_readings", min_readings)
     wait = (lambda _: synchronise()) if synchronise else wait_for
     wait(function())
     least = max(min_seconds, min_readings * update_s(reader))
@@ -166,6 +180,11 @@ def measure(
         reader.method,
         why or None,
     )
+
+
+def _check_not_negative(name: str, value: float) -> None:
+    if not (math.isfinite(value) and value >= 0):
+        raise ValueError(f"{name}={value}: it must be a finite number and at least 0, such as {WINDOW_S:g}")
 
 
 def wait_for(result: Any) -> None:

@@ -4,7 +4,7 @@
 
 Time is a roofline (Williams et al. 2009): T = max(Σ flop/rate, bytes/bandwidth) + launches·launch_s. Energy is that of
 Choi et al. (2013): E = Σ flop·ε_flop + bytes·ε_mem + π0·T where the catalogue has the ε, else power times time between
-idle power and TDP. CO2 = E·PUE·intensity, where a grid is named. Each result is an interval:
+idle power and TDP. Money is price times time. CO2 = E·PUE·intensity, where a grid is named. Each result is an interval:
 
 - low: perfect overlap, every peak reached, the fewest bytes;
 - high: nothing overlaps, nothing is fused, the poor efficiencies that whole programs are known to have;
@@ -21,10 +21,10 @@ from __future__ import annotations
 import difflib
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, SupportsFloat
 
 from hardware import catalogue
-from hardware.projection.rates import PRECISIONS, figure, or_note
+from hardware.projection.rates import PRECISIONS, figure, one_device
 from hardware.projection.time import UNCALIBRATED, Interval, Work, calibrated, roofline, widened, work_of
 
 if TYPE_CHECKING:
@@ -74,8 +74,11 @@ def project(
     central estimate is the geometric mean of least and unfused bytes, and half the operations.
     `precision`: in what float32 matrix products and convolutions run (float32, tf32, bfloat16, float16); None: as JAX
     would by default on that device. `pue`: power usage effectiveness of the building, 1 unless said otherwise.
-    Raises CatalogueError for an unknown device, LookupError for an unknown grid, ProjectionError for other input.
+    Of a chip that JAX shows as several devices, the program runs on one; joules and money are of the whole chip.
+    Raises CatalogueError for an unknown device, LookupError for an unknown grid, TypeError for arguments of another
+    type, ProjectionError for other input.
     """
+    _check_types(cost, device, calibration)
     _check(fused_bytes, launches, precision, pue)
     entry = catalogue.load(device) if isinstance(device, str) else device
     if calibration and calibration.kind != entry.kind:
@@ -84,18 +87,18 @@ def project(
             f"{entry.kind}; a machine's rates do not carry over, so calibrate there or project without"
         )
     notes: list[str] = []
-    work = work_of(cost.resolve(), entry, fused_bytes, launches, precision, notes)
+    alone = one_device(entry, notes)
+    work = work_of(cost.resolve(), alone, fused_bytes, launches, precision, notes)
     method = "modelled:roofline_calibrated" if calibration else "modelled:roofline"
-    timed = calibrated(work, calibration, notes) if calibration else roofline(work, entry, notes)
+    timed = calibrated(work, calibration, notes) if calibration else roofline(work, alone, notes)
     seconds, bound_by = timed or (None, None)
     if entry.kind in ("neuromorphic", "fpga") and seconds is None:
         notes = [f"{entry.name}: no FLOP rate holds for it; what it does in a second depends on its design or spikes"]
     energy = None if seconds is None else _energy(work, seconds, entry, calibration, notes)
-    price = or_note(entry, "price_usd_per_hour", "no money", notes)
     return Projection(
         seconds,
         energy,
-        None if seconds is None or price is None else seconds * (price / 3600),
+        _money(seconds, entry, notes),
         None if grid is None else _co2(energy, grid, pue, notes),
         bound_by,
         method,
@@ -103,12 +106,39 @@ def project(
     )
 
 
+def _check_types(cost: Any, device: Any, calibration: Any) -> None:
+    if not (hasattr(cost, "resolve") and hasattr(cost, "lanes")):  # a Tally of JAX too, without an import of JAX
+        raise TypeError(
+            f"project(cost, device): cost must be a Cost; it is {_shown(cost)}: take the second result of count(f)(x), "
+            "or the .cost of a FlopCounter"
+        )
+    if not isinstance(device, str | catalogue.Entry):
+        raise TypeError(
+            f"project(cost, device): device must be a name of the catalogue or one of its entries; it is "
+            f"{_shown(device)}: hardware.catalogue.names() lists the names"
+        )
+    if calibration is not None and not hasattr(calibration, "seconds_per_flop"):
+        raise TypeError(
+            f"calibration must be a Calibration; it is {_shown(calibration)}: make one with calibrate() or "
+            "Calibration.load(path)"
+        )
+
+
+def _shown(value: Any) -> str:
+    text = " ".join(repr(value).split())
+    return f"{text if len(text) <= 60 else text[:57] + '…'} ({type(value).__name__})"
+
+
 def _check(fused_bytes: float | None, launches: float | None, precision: str | None, pue: float) -> None:
     for name, value, least in (("fused_bytes", fused_bytes, 0), ("launches", launches, 0), ("pue", pue, 1)):
-        if value is not None and not (math.isfinite(value) and value >= least):
+        if value is None and name != "pue":
+            continue
+        if isinstance(value, bool) or not isinstance(value, SupportsFloat):
+            raise TypeError(f"{name} must be a number; it is {_shown(value)}: pass one, or leave it out")
+        if not (math.isfinite(value) and value >= least):
             raise ProjectionError(f"{name}={value}: it must be a finite number and at least {least}")
     if precision is not None and precision not in PRECISIONS:
-        near = difflib.get_close_matches(precision, PRECISIONS, 1, 0.3)
+        near = difflib.get_close_matches(str(precision), PRECISIONS, 1, 0.3)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise ProjectionError(f"precision={precision}: it must be one of {', '.join(PRECISIONS)}{hint}")
 
@@ -164,9 +194,24 @@ def _choi(work: Work, seconds: Interval, epsilons: dict[str, Any], per_byte: flo
     return widened(low, value, high).at_least(constant_w * seconds.low)
 
 
+def _money(seconds: Interval | None, entry: Entry, notes: list[str]) -> Interval | None:
+    price = entry.get("price_usd_per_hour")
+    if price is None:
+        notes.append(f"{entry.name} has no price_usd_per_hour: no money")
+        return None
+    if seconds is None:
+        return None
+    low, high = (price.value if bound is None else bound for bound in (price.low, price.high))
+    span = f"from {low:g} to {high:g}" if low < high else "no range is known"
+    notes.append(f"money at {price.value:g} USD/h ({span}), {price.year}: {price.source}")
+    return Interval(seconds.low * low / 3600, seconds.value * price.value / 3600, seconds.high * high / 3600)
+
+
 def _co2(energy: Interval | None, grid: str, pue: float, notes: list[str]) -> Interval | None:
     from hardware.grid import carbon_intensity
 
-    found = carbon_intensity(grid)
+    found = carbon_intensity(grid)  # an unknown grid is an error whether joules are known or not
+    if energy is None:
+        return None
     notes.append(f"CO2 with {found.g_per_kwh:g} g/kWh ({grid}, {found.year}) and PUE {pue:g}")
-    return None if energy is None else energy * (pue * found.g_per_kwh / 3.6e6)
+    return energy * (pue * found.g_per_kwh / 3.6e6)

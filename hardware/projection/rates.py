@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from hardware.catalogue import CatalogueError
@@ -24,7 +25,27 @@ PASSES = {"float32": 6, "tf32": 3}
 # 1/2 (RTX 4090), 1/16 (A100, H100), 1/64 (a TPU's lanes against its systolic arrays).
 VECTOR_OF_MATRIX = (1 / 2, 1 / 16, 1 / 64)
 
+# What the devices that JAX sees in one chip share between them, besides its peak rates.
+SHARED = ("memory_bytes", "memory_bandwidth_bytes_per_s", "on_chip_bytes", "on_chip_bandwidth_bytes_per_s")
+
 Rates = tuple[float, float, float]
+
+
+def one_device(entry: Entry, notes: list[str]) -> Entry:
+    """One device as JAX sees it: the chip itself, or its share of a chip that JAX shows as several devices."""
+    n = figure(entry, "devices_per_chip") or 1.0
+    if n == 1:
+        return entry
+    notes.append(
+        f"JAX shows one {entry.name} chip as {n:g} devices and a program runs on one: seconds are with 1/{n:g} of the "
+        "chip's rates and memory, joules and money are of the whole chip"
+    )
+    shares = {
+        name: replace(found, value=found.value / n, low=found.low and found.low / n, high=found.high and found.high / n)
+        for name, found in entry.numbers.items()
+        if name in SHARED or name.endswith("flop_per_s")
+    }
+    return replace(entry, numbers=entry.numbers | shares)
 
 
 def figure(entry: Entry, number: str) -> float | None:
@@ -80,7 +101,10 @@ def _plain(dtype: str) -> str:
 
 
 def _matrix(entry: Entry, dtype: str, notes: list[str]) -> Rates | None:
-    """Matrix units in that dtype, on a TPU by several passes, else ordinary units, else the same in a wider format."""
+    """Matrix units in that dtype, on a TPU by several passes, else ordinary units, else the same in a wider format.
+
+    Where no such rate is published: ordinary units at the rate that is implied for them.
+    """
     narrow = figure(entry, "matrix_bfloat16_flop_per_s")
     for tried in (dtype, *WIDER.get(dtype, ())):
         found = figure(entry, f"matrix_{tried}_flop_per_s")
@@ -93,7 +117,7 @@ def _matrix(entry: Entry, dtype: str, notes: list[str]) -> Rates | None:
             if tried != dtype:
                 notes.append(f"{entry.name} has no rate for {dtype} products: taken at that of {tried}")
             return found, found, found
-    return None
+    return _vector(entry, dtype, notes)
 
 
 def _vector(entry: Entry, dtype: str, notes: list[str]) -> Rates | None:

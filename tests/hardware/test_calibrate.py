@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
@@ -206,9 +207,13 @@ def test_a_calibration_is_not_carried_to_another_kind_of_device_or_dtype() -> No
 
 
 def test_a_calibration_survives_its_file(tmp_path: Path) -> None:
-    made = replace(MADE, idle_w=10.0, loaded_w=50.0, energy=EnergyFit(1e-12, 1e-11, 9.0, 0.02))
+    made = replace(MADE, idle_w=10.0, loaded_w=50.0, energy=EnergyFit(1e-12, 1e-11, 9.0, 0.02), spreads={"call": 0.1})
     made.save(tmp_path / "c.json")
     assert Calibration.load(tmp_path / "c.json") == made
+    older = json.loads((tmp_path / "c.json").read_text())
+    del older["spreads"]
+    (tmp_path / "c.json").write_text(json.dumps(older))
+    assert Calibration.load(tmp_path / "c.json") == replace(made, spreads={}), "files without spreads still load"
     assert [file.name for file in tmp_path.iterdir()] == ["c.json"]
 
 
@@ -235,6 +240,8 @@ def changed(**fields: Any) -> str:
         (changed(prices={"bytes": [[1, 1, 1]]}), "not a calibration"),
         (changed(held_out=[{"name": "x"}]), "predicted_s"),
         (changed(held_out=[{"name": "x", "predicted_s": 0, "measured_s": 1}]), "took no time"),
+        (changed(spreads={"launch": -1}), "launch must be a number"),
+        (changed(spreads=[1]), "not a calibration"),
         (changed(energy={"energy_j_per_flop": 1}), "energy_j_per_byte"),
         (json.dumps({"format": 1, "device": "x"}), "missing"),
     ],
@@ -257,9 +264,60 @@ def test_lines_show_model_against_measurement_with_signed_errors() -> None:
     assert MADE.median_error == pytest.approx(0.2) and MADE.worst and MADE.worst.name in ("one", "two")
     assert MADE.median_signed_error == 0 and "busy" not in text
     assert "busy" in "\n".join(replace(MADE, aa_spread=0.3).lines())
-    for shown in ("+25%", "-20%", "+0%", "median 20%", "0.84 to 1.20 times", "A/A", "idle power", "unknown", "launch"):
+    for shown in ("+25%", "-20%", "+0%", "median 20%", "0.84 to 1.2 times", "A/A", "idle power", "unknown", "launch"):
         assert shown in text
     assert "not known" in "\n".join(replace(MADE, held_out=()).lines())
+
+
+def test_an_error_that_rounds_to_nothing_has_no_minus() -> None:
+    (line,) = [x for x in replace(MADE, held_out=(HeldOut("one", 0.999, 1.0),)).lines() if x.startswith("  one ")]
+    assert line.endswith(" +0%")
+
+
+def test_lines_say_what_their_words_mean() -> None:
+    text = "\n".join(MADE.lines())
+    for word, meaning in (
+        ("A/A", "one kernel, measured as if it were two"),
+        ("held out", "the model was not fitted to them"),
+        ("sign", "below 0: programs take longer than modelled"),
+    ):
+        (line,) = [line for line in text.splitlines() if re.search(rf"\b{word}\b", line)]
+        assert meaning in line
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.lists(st.floats(1e-4, 1e4), min_size=12, max_size=12))
+def test_lines_have_at_most_three_significant_digits(x: list[float]) -> None:
+    """No rate here repeats to better than 1%, so a fourth digit would be noise."""
+    made = Calibration(
+        "a processor", "cpu", "2026-11-22", {}, x[0], 27, MADE.prices,
+        {"matmul float": x[1] * 1e9, "bytes, main memory": x[2] * 1e9}, x[3] * 1e-6, x[4] * 1e-6, x[5], x[6],
+        (HeldOut("one", x[7], x[8]), HeldOut("two", x[8], x[7])), x[9], x[10], EnergyFit(x[9], x[10], x[11], x[5]),
+        spreads={"matmul float": x[11], "launch": x[6]},
+    )  # fmt: skip
+    for line in made.lines():
+        for number in re.findall(r"\d[\d.]*(?:e[+-]\d+)?", line.replace(made.date, "")):
+            digits = number.split("e")[0].replace(".", "").lstrip("0")
+            whole = digits.rstrip("0") if "." not in number else digits
+            assert len(whole) <= 3, line
+
+
+def test_lines_show_how_far_the_rounds_lay_apart() -> None:
+    made = replace(MADE, spreads={"matmul float32": 0.034, "bytes, main memory": 0.456, "call": 0.2})
+    lines = made.lines()
+    assert "middle 80% of rounds" in lines[1]
+    shown = {line.split("  ")[1].strip(): line for line in lines if line.endswith("apart")}
+    assert shown.keys() == {"matmul float32", "bandwidth, main memory", "call from Python"}
+    assert shown["matmul float32"].endswith(" 3.4% apart")
+    assert "  rounds differ most in bandwidth, main memory: 45.6%" in lines
+    assert not any("rounds" in line for line in MADE.lines()[1:]), "nothing is said where nothing is known"
+
+
+def test_the_spread_is_that_of_the_middle_80_percent() -> None:
+    """0 to 10 in steps of 1: from 1 to 9, about a median of 5; one disturbed round in eleven changes nothing."""
+    assert measure_jax._spread([float(i) for i in range(1, 12)]) == pytest.approx(8 / 6)
+    assert measure_jax._spread([*(float(i) for i in range(1, 11)), 1e6]) == pytest.approx(8 / 6)
+    assert measure_jax._spread([2.0] * 8) == 0
 
 
 # ---- a real one ----
@@ -286,6 +344,8 @@ def test_a_real_calibration_gives_finite_positive_numbers(real: Calibration, tmp
     """No accuracy is asserted: what else the machine does while tests run is not known."""
     rates = [*real.peaks.values(), real.launch_s, real.call_s]
     assert all(math.isfinite(rate) and rate > 0 for rate in rates)
+    assert set(real.spreads) == {*real.peaks, "launch", "call"}
+    assert all(math.isfinite(spread) and spread >= 0 for spread in real.spreads.values())
     assert all(price >= 0 for table in real.prices.values() for _, price in table)
     for name in (
         "matmul float32",
@@ -306,7 +366,7 @@ def test_a_real_calibration_is_tried_on_at_least_eight_programs_that_it_was_not_
     assert all(p.predicted_s > 0 and p.measured_s > 0 for p in real.held_out)
     low, high = real.error_interval
     assert low <= 1 <= high and real.median_error is not None
-    assert sum("µs" in line and "%" in line for line in real.lines()) == len(real.held_out)
+    assert sum(line.count("µs") == 2 and "%" in line for line in real.lines()) == len(real.held_out)
 
 
 def test_power_is_that_of_the_counter_and_all_of_it_constant(real: Calibration) -> None:

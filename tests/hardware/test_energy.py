@@ -45,6 +45,25 @@ def test_the_best_reader_of_a_cpu(monkeypatch):
     assert energy.best(CPU).method == "modelled:cpu_tdp_per_core"
 
 
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda: energy.best("cpu"), r"must be a Device; it is 'cpu' \(str\): resolve_device\(\"cpu\"\) finds one"),  # type: ignore
+        (lambda: energy.best(None), r"it is None \(NoneType\): resolve_device\(\"auto\"\)"),  # type: ignore
+        (lambda: energy.best([CPU, "cuda:1"]), r"it is 'cuda:1' .*resolve_device\(\"cuda:1\"\)"),  # type: ignore
+        (lambda: energy.describe("cpu"), "must be a Device"),  # type: ignore
+        (lambda: energy.verdict("cpu"), "must be a Device"),  # type: ignore
+        (lambda: energy.measure(lambda: None, "cpu"), r"measure\(function, reader\) needs an energy reader; .* 'cpu'"),  # type: ignore
+        (lambda: energy.measure(3, energy.ModelledCpu()), r"function must be callable; it is 3 \(int\)"),  # type: ignore
+        (lambda: energy.measure_idle(CPU), r"measure_idle\(reader\) needs an energy reader.*best_energy_reader\("),  # type: ignore
+    ],
+)
+def test_arguments_of_another_type_are_refused_in_one_line(call, says):
+    with pytest.raises(TypeError, match=says) as raised:
+        call()
+    assert "\n" not in str(raised.value)
+
+
 def test_processors_of_one_machine_are_read_once(monkeypatch):
     monkeypatch.setattr(choose, "Rapl", lambda: Fixed(5.0, "measured:rapl"))
     assert energy.best([Device("cpu", "a CPU", index) for index in range(4)]).read_j() == 5.0
@@ -55,7 +74,18 @@ def test_the_modelled_cpu_draws_its_share_of_the_tdp():
     known = catalogue.load("generic_server_cpu")
     assert reader.read_j() == 8.0 * known.value("tdp_w") / known.value("cores")
     assert reader.uncertainty == known.value("uncertainty")
-    assert energy.measure_idle(reader).power_w == 0, "idle power is not in the model, so gross is net"
+    assert energy.measure_idle(reader, 1e9) == energy.Idle(None, reason="the model leaves idle power out")
+
+
+def test_trap_missing_idle_power_read_as_0_w():
+    """What a model leaves out is not known: no net joules, and none that equal the gross ones."""
+    now = iter(range(0, 1000, 5))
+    reader = energy.ModelledCpu(cpu_seconds=lambda: float(next(now)))
+    both = energy.Sum([reader, energy.ModelledDevice(device_entry(busy_w=number(170), idle_w=number(90)))])
+    assert energy.measure_idle(both).reason == "the model leaves idle power out"
+    found = energy.measure(lambda: None, reader, idle=energy.measure_idle(reader), min_seconds=0)
+    assert found.energy_j is not None and found.energy_j > 0
+    assert (found.net_energy_j, found.net_uncertainty) == (None, None)
 
 
 def number(value, low=None, high=None):

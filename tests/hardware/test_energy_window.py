@@ -174,6 +174,16 @@ def test_a_model_that_charges_nothing_charges_nothing():
     assert measure(lambda: None, Traced(5.0, 5.0, method="modelled:cpu"), min_seconds=0.001).energy_j == 0
 
 
+@pytest.mark.parametrize("wrong", [-1, math.nan, math.inf])
+def test_a_window_must_be_a_finite_number_that_is_not_negative(wrong):
+    """An infinite window would never close, and one of -1 s is a mistake: both are told before anything runs."""
+    for name in ("min_seconds", "min_readings"):
+        with pytest.raises(ValueError, match=f"{name}={wrong}: it must be a finite number and at least 0"):
+            measure(pytest.fail, Traced(1.0, 2.0), **{name: wrong})
+    with pytest.raises(ValueError, match=f"seconds={wrong}: it must"):
+        measure_idle(Traced(1.0, 2.0), wrong)
+
+
 def test_an_error_of_the_function_is_the_callers():
     with pytest.raises(ZeroDivisionError):
         measure(lambda: 1 / 0, Traced(1.0, 2.0))

@@ -10,6 +10,7 @@ import time
 import pytest
 
 from hardware import devices
+from hardware.devices import Device
 from hardware.energy import Idle, ModelledCpu, PowerIntegral
 from hardware.meter import PHASES, Meter, MeterError
 
@@ -291,6 +292,27 @@ def test_trap_compile_evaluate_tune_outside_their_phase_or_counted_twice(clock):
         clock.sleep(100)
     used = {name: (r.seconds, r.energy_j, r.windows) for name, r in meter.readings().items()}
     assert used == {"compile": (1, 10, 1), "tune": (5, 50, 1), "train": (6, 60, 2), "evaluate": (3, 30, 1)}
+
+
+@pytest.mark.parametrize("wrong", ["cpu", 3, Device("cpu", "a CPU")])
+def test_a_meter_needs_a_reader(wrong):
+    with pytest.raises(TypeError, match=r"Meter\(energy\) needs an energy reader; it was given .* make one") as raised:
+        Meter(wrong)
+    assert "\n" not in str(raised.value)
+    assert Meter().energy_method == "none", "without any, joules are unknown"
+
+
+def test_a_modelled_cpu_has_no_net_joules():
+    meter = Meter(ModelledCpu())
+    start = time.perf_counter()
+    idle = meter.measure_idle(60)
+    assert time.perf_counter() - start < 5, "a model is not waited for"
+    assert idle == Idle(None, reason="the model leaves idle power out")
+    with meter.phase("train"):
+        sum(range(10**6))
+    found = meter.reading("train")
+    assert found.energy_j is not None and found.energy_j > 0
+    assert (found.idle_j, found.net_energy_j, found.net_uncertainty) == (None, None, None)
 
 
 def test_trap_idle_and_boundary(clock):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,13 +13,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hardware import catalogue
+from hardware import carbon_intensity, catalogue, grid
 from hardware.catalogue import CatalogueError, Entry, Number
 from hardware.cost import KINDS, Cost
+from hardware.devices import Device
 from hardware.projection import Interval, Projection, ProjectionError, project
 
 # Both sides of each law are the same few float64 operations in another order: some 20 roundings of 2**-53.
 ROUNDING = 1e-13
+ROOT = Path(__file__).parents[2]
 LAW = settings(deadline=None)  # a deadline would measure what else runs on these cores
 
 
@@ -67,7 +71,7 @@ def costs(draw: Any) -> Cost:
     return cost(parts, least, least + draw(st.integers(0, 10**13)), draw(st.integers(1, 10**6)))
 
 
-def time_of(cost: Cost, device: Entry = GPU, **more: Any) -> Interval:
+def time_of(cost: Cost, device: Entry | str = GPU, **more: Any) -> Interval:
     seconds = project(cost, device, **more).seconds
     assert seconds is not None
     return seconds
@@ -177,6 +181,81 @@ def test_without_published_joules_they_lie_between_idle_power_and_tdp() -> None:
 def test_money_is_price_times_time() -> None:
     found = project(MATMUL, GPU)
     assert found.money_usd and found.seconds and found.money_usd.high == pytest.approx(found.seconds.high * 1e-3)
+    assert any("3.6 USD/h (no range is known), 2026: a stand-in" in note for note in found.notes)
+
+
+def test_the_range_of_the_price_is_in_the_money_and_its_date_is_told() -> None:
+    """Small clouds ask 1.9 USD for an H100 where the list price is 6.88."""
+    price = catalogue.load("h100").get("price_usd_per_hour")
+    assert price and price.low and price.high is None
+    found = project(MATMUL, "h100")
+    assert found.seconds and found.money_usd
+    assert found.money_usd.low == pytest.approx(found.seconds.low * price.low / 3600, rel=ROUNDING)
+    assert found.money_usd.value == pytest.approx(found.seconds.value * price.value / 3600, rel=ROUNDING)
+    assert found.money_usd.high == pytest.approx(found.seconds.high * price.value / 3600, rel=ROUNDING)
+    (said,) = [note for note in found.notes if note.startswith("money at")]
+    assert "6.88 USD/h (from 1.9 to 6.88), 2026" in said and "25 September 2026" in said
+
+
+# ---- launches nobody has published ----
+
+
+@pytest.mark.parametrize("kind", catalogue.KINDS)
+def test_a_kernels_start_is_guessed_by_the_kind_of_device(kind: str) -> None:
+    device = entry(kind, **{n: v for n, v in FULL.items() if n != "launch_s"})
+    count = 10**9  # of work that is nothing but launches
+    found = project(cost({("elementwise", "float64"): 1}, 1, 1), device, launches=count)
+    assert found.seconds and found.bound_by == "launches"
+    least, central, most = {
+        "cuda": (1, 3, 6), "rocm": (1, 3, 6), "tpu": (0, 0.1, 1), "cpu": (0, 0.12, 3)
+    }.get(kind, (0, 0.3, 3))  # fmt: skip
+    # 1 FLOP and 1 byte take some 1e-12 s, of 1e-7 s and more in all
+    assert found.seconds.value == pytest.approx(count * central * 1e-6, rel=1e-4)
+    assert found.seconds.low == pytest.approx(count * min(least, 0.7 * central) * 1e-6, rel=1e-4)
+    assert found.seconds.high == pytest.approx(count * max(most, 1.3 * central) * 1e-6, rel=1e-4)
+    assert any(f"taken as {central:g} µs ({least:g} to {most:g}), " in note for note in found.notes)
+
+
+@pytest.mark.parametrize("kind", ["cuda", "rocm"])
+def test_a_gpu_is_not_ahead_for_want_of_a_published_launch(kind: str) -> None:
+    """900 kernels with next to no work: no GPU without `launch_s` may beat one that has it."""
+    work = cost({("elementwise", "float32"): 1000}, 1000, 1000, 900)
+    gpus = [catalogue.load(name) for name in catalogue.names()]
+    known = [time_of(work, e, launches=900).value for e in gpus if e.kind == "cuda" and e.get("launch_s")]
+    guessed = [time_of(work, e, launches=900).value for e in gpus if e.kind == kind and not e.get("launch_s")]
+    assert len(known) > 2 and guessed and min(guessed) > max(known)
+
+
+# ---- trap: per device against global ----
+
+
+@pytest.mark.parametrize("name", catalogue.names())
+def test_trap_per_device_against_global(name: str) -> None:
+    """JAX runs a program on one core of a TPU v2, v3 or v7: half of the chip's rates, at all of its power and price."""
+    chip = catalogue.load(name)
+    shares = chip.get("devices_per_chip")
+    n = shares.value if shares else 1
+    alone = replace(chip, numbers={k: v for k, v in chip.numbers.items() if k != "devices_per_chip"})
+    assert (n == 2) == (name in ("tpu_v2", "tpu_v3", "tpu_v7"))
+    for work in (
+        cost({("matmul", "bfloat16"): 10**15}, 1000, 1000),  # bound by the peak rate
+        cost({("matmul", "bfloat16"): 1}, 10**13, 10**13),  # by the memory
+    ):
+        one, whole = project(work, chip, launches=0), project(work, alone, launches=0)
+        assert any("JAX shows one" in note for note in one.notes) == (n > 1)
+        for field in ("seconds", "energy_j", "money_usd"):
+            a, b = getattr(one, field), getattr(whole, field)
+            assert (a is None) == (b is None)
+            for bound in ("low", "value", "high") if a else ():
+                assert getattr(a, bound) == pytest.approx(n * getattr(b, bound), rel=ROUNDING)
+
+
+def test_what_fits_on_a_chip_need_not_fit_on_one_device_of_it() -> None:
+    parts = {("elementwise", "float32"): 1}
+    work = cost(parts, 10**6, 10**12, 150_000)  # 6.7 MB an operation, on a chip of 10 MB
+    near, far = entry("tpu", **FULL), entry("tpu", **FULL, devices_per_chip=2)
+    on_chip, off_chip = (time_of(work, e, fused_bytes=10**12, launches=0).value for e in (near, far))
+    assert off_chip == pytest.approx(10 * on_chip, rel=1e-4)  # half of 1e12 B/s against 5e12; 1e6 bytes cross anyway
 
 
 # ---- trap: hidden PUE or carbon factor ----
@@ -213,6 +292,14 @@ def test_no_grid_no_co2_and_no_pue_in_the_joules() -> None:
         project(MATMUL, GPU, grid="nowhere")
 
 
+@pytest.mark.parametrize("name", ["wse_3", "h100"])
+def test_carbon_is_spoken_of_only_where_it_is_given(name: str) -> None:
+    found = project(MATMUL, name, grid="DEU")
+    assert any("CO2" in note for note in found.notes) == (found.co2_g is not None) == (name == "h100")
+    with pytest.raises(LookupError, match="did you mean france"):
+        project(MATMUL, "wse_3", grid="frannce")
+
+
 # ---- precision ----
 
 
@@ -239,6 +326,33 @@ def test_a_dtype_without_a_rate_gives_none_and_is_named() -> None:
         assert any("float64" in note for note in found.notes)
     found = project(cost({("elementwise", "float32"): 10**9}, 1000, 1000, 1), tpu)
     assert found.seconds and any("no vector rate for float32" in note for note in found.notes)
+
+
+@pytest.mark.parametrize("narrow", ["bfloat16", "float16"])
+def test_a_rate_that_is_implied_for_ordinary_units_is_that_of_their_products_too(narrow: str) -> None:
+    """A user's own entry with one matrix rate: its float32 products run on the ordinary units."""
+    rate = {f"matrix_{narrow}_flop_per_s": 1.6e14}
+    board = entry("cuda", (), **rate, memory_bandwidth_bytes_per_s=1e12, tdp_w=300.0)
+    found = project(cost({("matmul", "float32"): 10**13}, 1000, 1000), board, launches=0)
+    assert found.seconds and found.seconds.value == pytest.approx(10**13 / (1e13 * 0.7), rel=ROUNDING)
+    assert found.energy_j and not any("no seconds" in note for note in found.notes)
+    assert any(f"taken as 1/16 (1/2 to 1/64) of its {narrow} matrix rate" in note for note in found.notes)
+    assert project(cost({("matmul", "float64"): 10**9}, 1000, 1000), board).seconds is None
+
+
+def test_the_pages_example_of_a_users_own_device_can_be_priced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step of a network in float32, all kinds but those of linear algebra."""
+    (example,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "devices.md").read_text("utf-8"), re.S)
+    (tmp_path / "my_board.yaml").write_text(example)
+    monkeypatch.setenv("HARDWARE_CATALOGUE", str(tmp_path))
+    kinds = {"matmul": 10**12, "elementwise": 10**10, "transcendental": 10**9, "reduction": 10**9}
+    work = cost({(kind, "float32"): flop for kind, flop in kinds.items()}, 10**7, 10**9, 100)
+    found = project(work, "my_board")
+    assert found.seconds and found.energy_j
+    # The board is of the H100's kind at three quarters of its rates and bandwidth, so it takes longer.
+    assert 1 < found.seconds.value / time_of(work, "h100", precision="float32").value < 2
+    guessed = [note for note in found.notes if "taken as" in note]
+    assert len(guessed) == 1 and "launch_s" in guessed[0], "the example lists the rates that it needs"
 
 
 def test_a_transcendental_takes_longer_than_an_ordinary_operation() -> None:
@@ -318,6 +432,28 @@ def test_costs_without_bytes_or_kinds_say_so() -> None:
 def test_bad_input_is_refused(wrong: dict[str, Any], says: str) -> None:
     with pytest.raises(ProjectionError, match=says):
         project(MATMUL, GPU, **wrong)
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda: project(3, "h100"), r"cost must be a Cost; it is 3 \(int\): take"),  # type: ignore
+        (lambda: project((1.0, MATMUL), "h100"), r"cost must be a Cost; it is \(1.0, Cost.* second result"),  # type: ignore
+        (lambda: project(ROOT, "h100"), "cost must be a Cost"),  # type: ignore
+        (lambda: project(MATMUL, None), r"device must be a name .*; it is None .*names\(\) lists"),  # type: ignore
+        (lambda: project(MATMUL, Device("cuda", "an H100")), "device must be a name"),  # type: ignore
+        (lambda: project(MATMUL, GPU, calibration="c.json"), r"it is 'c.json' \(str\).*Calibration.load"),  # type: ignore
+        (lambda: project(MATMUL, GPU, launches="many"), r"launches must be a number; it is 'many'"),  # type: ignore
+        (lambda: project(MATMUL, GPU, pue=None), "pue must be a number; it is None"),  # type: ignore
+        (lambda: project(MATMUL, GPU, grid=3), r"carbon_intensity\(name\): name must be text"),  # type: ignore
+        (lambda: carbon_intensity(None), r'as in carbon_intensity\("france"\); it is None \(NoneType\).*grids\(\)'),
+        (lambda: grid.pue(None), r"pue\(name\): name must be text.*pues\(\) lists"),  # type: ignore
+    ],
+)
+def test_arguments_of_another_type_are_refused_in_one_line(call: Any, says: str) -> None:
+    with pytest.raises(TypeError, match=says) as raised:
+        call()
+    assert "\n" not in str(raised.value) and len(str(raised.value)) < 250
 
 
 def test_an_unknown_device_names_the_nearest() -> None:
