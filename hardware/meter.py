@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
@@ -96,7 +97,9 @@ class Meter:
         self._closed: dict[str, _Used] = {}
         self._open: _Window | None = None
         self._faults: dict[str, str] = {}
+        self._peak_bytes = 0
         _forget_peak()
+        _meters.add(self)
 
     @property
     def energy_method(self) -> str:
@@ -204,7 +207,7 @@ class Meter:
 
     def peak_memory_bytes(self) -> PeakMemory:
         """The peak since the meter was made; where the system cannot forget the past, since the process began."""
-        return PeakMemory(_peak_resident_bytes(), self._peak_of_device())
+        return PeakMemory(max(self._peak_bytes, _peak_resident_bytes()), self._peak_of_device())
 
     def _read_j(self, name: str) -> float | None:
         if sys.is_finalizing():
@@ -221,8 +224,15 @@ class Meter:
             raise MeterError(f"phase {name} does not exist; the phases are {', '.join(PHASES)}")
 
 
+_meters: weakref.WeakSet[Meter] = weakref.WeakSet()
+
+
 def _forget_peak() -> None:
-    """Set the kernel's record of the largest resident set back to the present one, where it allows that (Linux)."""
+    """Set the kernel's record of the largest resident set back to the present one, where it allows that (Linux); what
+    it was is first told to the meters that still want to know."""
+    peak = _peak_resident_bytes()
+    for meter in list(_meters):
+        meter._peak_bytes = max(meter._peak_bytes, peak)
     with contextlib.suppress(OSError), open("/proc/self/clear_refs", "w") as file:
         file.write("5")
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-import threading
 from typing import Any
 
+from hardware.energy.poll import lock_of
 from hardware.energy.power import PowerIntegral
 from hardware.energy.reader import Reader
 
@@ -99,7 +99,7 @@ class Nvml(Reader):
     def __init__(self, gpu: Gpu | int = 0, library: Any = None) -> None:
         self._gpu: Gpu | None = None
         self._last_mj = 0
-        self._lock = threading.Lock()  # else one thread's older reading would look like a counter that goes backwards
+        self._lock = lock_of(self)  # else one thread's older reading would look like a counter that goes backwards
         try:
             self._gpu = gpu if isinstance(gpu, Gpu) else Gpu(gpu, library)
         except NoGpu as error:

@@ -3,11 +3,29 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import threading
 import weakref
 from collections.abc import Callable
 from typing import Any
+
+_locked: weakref.WeakSet[Any] = weakref.WeakSet()
+
+
+def lock_of(owner: Any) -> threading.Lock:
+    """A lock to be kept as `owner._lock`. A child process gets it anew: a fork may copy it while a thread holds it."""
+    _locked.add(owner)
+    return threading.Lock()
+
+
+def _relock() -> None:
+    for owner in list(_locked):
+        owner._lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_relock)
 
 
 class Poller:

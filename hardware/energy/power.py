@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import itertools
 import math
-import threading
 import time
 from collections.abc import Callable, Sequence
 
-from hardware.energy.poll import Poller
+from hardware.energy.poll import Poller, lock_of
 from hardware.energy.reader import Reader
 
 DEFAULT_UPDATE_S = 0.1
@@ -65,7 +64,7 @@ class PowerIntegral(Reader):
                 "and no sample tells (arXiv 2312.02741)",
             )
         self._clock = clock
-        self._lock = threading.Lock()
+        self._lock = lock_of(self)
         self._poller: Poller | None = None
         self._watched: list[tuple[float, float]] = []
         self._period_s: float | None = None
@@ -146,6 +145,7 @@ class CrossChecked(Reader):
         self.counter, self._power, self._clock = counter, power, clock
         self.method, self.covers, self.update_s = counter.method, counter.covers, counter.update_s
         self._poller: Poller | None = None
+        self._closed = False
         self._first: tuple[float, float, float] | None = None
         self._now: tuple[float, float, float] | None = None
 
@@ -155,14 +155,16 @@ class CrossChecked(Reader):
 
     def read_j(self) -> float | None:
         joules = self.counter.read_j()
+        self._closed = False  # whoever reads on, opens it again
         if joules is not None and (self._poller is None or not self._poller.alive):
             self._poller = Poller(self._poll, WATCH_EVERY_S)
         return joules
 
     def close(self) -> None:
-        self._power.close()
+        self._closed = True  # a poll that is under way must not start the sensor's thread again
         if self._poller:
             self._poller.stop()
+        self._power.close()
 
     @property
     def compared_j(self) -> tuple[float, float] | None:
@@ -197,7 +199,11 @@ class CrossChecked(Reader):
         )
 
     def _poll(self) -> float:
+        if self._closed:
+            return COMPARE_S / 5
         by_power, by_counter = self._power.read_j(), self.counter.read_j()
+        if self._closed:
+            self._power.close()
         if by_power is not None and by_counter is not None:
             self._now = self._clock(), by_counter, by_power
             self._first = self._first or self._now

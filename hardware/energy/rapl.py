@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from hardware.devices import cpu_name
-from hardware.energy.poll import Poller
+from hardware.energy.poll import Poller, lock_of
 from hardware.energy.reader import Reader
 
 ROOT = "/sys/class/powercap"
@@ -41,7 +40,7 @@ class Rapl(Reader):
     ) -> None:
         self._root = Path(root or os.environ.get("POWERCAP_ROOT") or ROOT)
         self._clock = clock
-        self._lock = threading.Lock()
+        self._lock = lock_of(self)
         self._poller: Poller | None = None
         self._total_uj = 0
         self._domains: list[_Domain] = []

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -188,13 +189,28 @@ def _check_not_negative(name: str, value: float) -> None:
 
 
 def wait_for(result: Any) -> None:
-    """Wait until the arrays in `result` (in lists, tuples and dicts too) are computed; imports no framework."""
-    if isinstance(result, dict):
-        result = list(result.values())
-    if isinstance(result, list | tuple):
-        for part in result:
+    """Wait until the arrays in `result` are computed, also those in lists, tuples, dicts, dataclasses, torch modules,
+    and whatever JAX knows as a tree. Imports no framework."""
+    parts = _parts(result)
+    if parts is not None:
+        for part in parts:
             wait_for(part)
     elif hasattr(result, "block_until_ready"):
         result.block_until_ready()
     elif getattr(result, "is_cuda", False):
         sys.modules["torch"].cuda.synchronize(result.device)
+
+
+def _parts(result: Any) -> Iterable[Any] | None:
+    if isinstance(result, dict):
+        return result.values()
+    if isinstance(result, list | tuple):
+        return result
+    if dataclasses.is_dataclass(result):
+        return [getattr(result, field.name, None) for field in dataclasses.fields(result)]
+    if hasattr(result, "parameters") and hasattr(result, "buffers"):  # a torch module
+        return [*result.parameters(), *result.buffers()]
+    if "jax" in sys.modules and not hasattr(result, "block_until_ready"):
+        leaves = sys.modules["jax"].tree.leaves(result)
+        return None if len(leaves) == 1 and leaves[0] is result else leaves
+    return None

@@ -148,17 +148,24 @@ def _energy(
 ) -> Interval | None:
     if calibration and calibration.energy:
         fit = calibration.energy
-        epsilons = {dtype: fit.energy_j_per_flop for _, dtype in work.parts}
-        found = _choi(work, seconds, epsilons, fit.energy_j_per_byte, fit.constant_power_w)
+        one = Interval(fit.energy_j_per_flop, fit.energy_j_per_flop, fit.energy_j_per_flop)
+        found = _choi(
+            work, seconds, {dtype: one for _, dtype in work.parts}, fit.energy_j_per_byte, fit.constant_power_w
+        )
         return found if calibration.loaded_w is None else found.at_most(seconds * calibration.loaded_w)
     if calibration and calibration.idle_w is not None and calibration.loaded_w is not None:
         idle_w, loaded_w = calibration.idle_w, calibration.loaded_w
         return widened(seconds.low * idle_w, seconds.value * loaded_w, seconds.high * loaded_w)
     idle, tdp, busy = (figure(entry, name) for name in ("idle_w", "tdp_w", "busy_w"))
-    epsilons = {dtype: figure(entry, f"energy_j_per_flop_{dtype}") for _, dtype in work.parts}
+    published = {dtype: figure(entry, f"energy_j_per_flop_{dtype}") for _, dtype in work.parts}
     per_byte = figure(entry, "energy_j_per_byte")
-    if idle is not None and per_byte is not None and None not in epsilons.values():
-        return _choi(work, seconds, epsilons, per_byte, idle)
+    known = {dtype: Interval(e, e, e) for dtype, e in published.items() if e is not None}
+    if idle is not None and per_byte is not None and known:
+        near = max(known.values(), key=lambda e: e.value)
+        for dtype in sorted(published.keys() - known.keys()):
+            known[dtype] = Interval(near.low, 2 * near.value, 4 * near.high)
+            notes.append(f"{entry.name} has no energy_j_per_flop_{dtype}: taken as 2 (1 to 4) times the largest it has")
+        return _choi(work, seconds, known, per_byte, idle)
     seen = entry.get("busy_w")
     most = tdp if tdp is not None else seen.high if seen is not None else None
     if most is None:
@@ -183,12 +190,13 @@ def _power_said(busy: Number | None) -> str:
     return "at an estimate of the power under load" if estimated else "at the mean power measured under load"
 
 
-def _choi(work: Work, seconds: Interval, epsilons: dict[str, Any], per_byte: float, constant_w: float) -> Interval:
+def _choi(work: Work, seconds: Interval, epsilons: dict[str, Interval], per_byte: float, constant_w: float) -> Interval:
     assert work.moved is not None
     weights = {kind: TRANSCENDENTAL_ENERGY if kind == "transcendental" else 1 for kind, _ in work.parts}
-    arithmetic = sum(flop * weights[kind] * epsilons[dtype] for (kind, dtype), flop in work.parts.items())
     low, value, high = (
-        arithmetic + getattr(work.moved, bound) * per_byte + constant_w * getattr(seconds, bound)
+        sum(flop * weights[kind] * getattr(epsilons[dtype], bound) for (kind, dtype), flop in work.parts.items())
+        + getattr(work.moved, bound) * per_byte
+        + constant_w * getattr(seconds, bound)
         for bound in ("low", "value", "high")
     )
     return widened(low, value, high).at_least(constant_w * seconds.low)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import threading
 import time
 
@@ -249,3 +250,42 @@ def test_a_sensor_that_fails_leaves_the_counter_alone(by_hand):
     assert reader.read_j() == 1e6
     reader._poller.method()  # type: ignore[union-attr]
     assert (reader.read_j(), reader.reason, reader.uncertainty, reader.notes) == (1e6, None, 0.05, ())
+
+
+def test_closing_during_a_poll_leaves_no_thread() -> None:
+    """The poll reads the power sensor, whose thread that would start again."""
+
+    class Counter(Reader):
+        method, uncertainty, update_s, covers = "measured:counter", 0.05, 0.1, "a counter"
+
+        def read_j(self) -> float:
+            return 1.0
+
+    began, go_on = threading.Event(), threading.Event()
+
+    def slow_sensor() -> float:
+        began.set()
+        go_on.wait(5)
+        return 30.0
+
+    power = PowerIntegral(slow_sensor, "measured:power", "")
+    reader = CrossChecked(Counter(), power)
+    polling = threading.Thread(target=reader._poll)
+    polling.start()
+    assert began.wait(5)
+    reader.close()
+    go_on.set()
+    polling.join(5)
+    assert power._poller is None or not power._poller.alive
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+@pytest.mark.filterwarnings("ignore:.*fork")
+def test_a_child_process_is_not_stuck_on_a_lock_that_a_thread_held() -> None:
+    power = PowerIntegral(lambda: 30.0, "measured:power", "")
+    with power._lock:  # as the sampling thread holds it while the process forks
+        child = os.fork()
+        if child == 0:
+            os._exit(0 if power._lock.acquire(timeout=5) else 1)
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 0

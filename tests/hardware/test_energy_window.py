@@ -6,6 +6,7 @@ import math
 import sys
 import time
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -205,3 +206,40 @@ def test_what_is_waited_for(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=SimpleNamespace(synchronize=log.append)))
     wait_for([array, {"loss": (tensor, 1.0)}, None])
     assert log == ["jax", "cuda:1"]
+
+
+def test_trap_asynchronous_window_waits_for_arrays_inside_any_tree() -> None:
+    """A dataclass that holds the array: else calls are issued for as long as the window lasts, and none has ended."""
+    import dataclasses
+
+    import jax
+    import jax.numpy as jnp
+
+    waited: list[str] = []
+
+    class Slow:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def block_until_ready(self) -> None:
+            waited.append(self.name)
+
+    @dataclasses.dataclass
+    class Plain:
+        x: Any
+        y: Any
+
+    @jax.tree_util.register_pytree_node_class
+    class Tree:
+        def __init__(self, leaf: Any) -> None:
+            self.leaf = leaf
+
+        def tree_flatten(self) -> Any:
+            return (self.leaf,), None
+
+        @classmethod
+        def tree_unflatten(cls, aux: Any, leaves: Any) -> Any:
+            return cls(*leaves)
+
+    wait_for({"a": [Plain(Slow("x"), (Slow("y"),))], "b": Tree(Slow("z")), "c": None, "d": 1.0, "e": jnp.ones(2)})
+    assert waited == ["x", "y", "z"]

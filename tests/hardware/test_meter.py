@@ -465,3 +465,13 @@ def test_trap_a_counter_that_disagrees_is_told_by_the_meter() -> None:
         assert (meter.reading("train").uncertainty or 0) > 0.4
     finally:
         reader.close()
+
+
+def test_a_second_meter_does_not_make_the_first_forget_its_peak(monkeypatch: pytest.MonkeyPatch) -> None:
+    resident = [500]
+    monkeypatch.setattr("hardware.meter._peak_resident_bytes", lambda: resident[0])
+    first = Meter()
+    resident[0] = 900
+    second = Meter()  # the kernel's record starts anew here
+    resident[0] = 100
+    assert first.peak_memory_bytes().host == 900 and second.peak_memory_bytes().host == 100

@@ -490,3 +490,13 @@ def test_an_estimated_power_is_not_called_measured(name: str) -> None:
     power = catalogue.load(name).get("busy_w")
     assert found.energy_j is not None and power is not None
     assert any("measured under load" in note for note in found.notes) == (power.basis != "estimate")
+
+
+def test_more_work_never_takes_less_energy_where_an_epsilon_is_missing() -> None:
+    """The H100 has energy_j_per_flop for float16 only: a little float32 must not drop the whole model of Choi et al."""
+    half = replace(Cost(10**15).of("matmul", "float16"), operations=1, unfused_bytes=10**9, least_bytes=10**9)
+    little = half + Cost(2 * 10**12).of("elementwise", "float32")
+    before, after = project(half, "h100", launches=1), project(little, "h100", launches=1)
+    assert before.energy_j is not None and after.energy_j is not None
+    assert after.energy_j.value >= before.energy_j.value and after.energy_j.low >= before.energy_j.low
+    assert any("energy_j_per_flop_float32" in note for note in after.notes)
