@@ -100,7 +100,7 @@ def test_every_file_keeps_the_import_rules(room: str) -> None:
         ("learners/models/new.py", "import importlib\ntorch = importlib.import_module('torch')", True),
         ("learners/backends/jax_new.py", "import jax.numpy as jnp\nimport equinox as eqx", False),
         ("learners/backends/jax_new.py", "import torch", True),
-        ("hardware/flops_torch.py", "import torch", False),
+        ("hardware/flops_torch/new.py", "import torch", False),
         ("hardware/devices.py", "import torch", True),
         ("hardware/devices.py", "class A:\n    async def f(self):\n        import torch", False),
         ("experiments/run.py", "from hydra import compose", True),

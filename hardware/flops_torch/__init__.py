@@ -2,7 +2,8 @@
 
 Every operation that reaches the dispatcher is priced as it runs: forward, backward, optimiser, solver, under
 torch.func transformations, `odeint` and `odeint_adjoint`. Conventions: `hardware.flops_torch.rules`. An operation
-without a rule is named in `cost.uncounted` and makes the count a lower bound.
+without a rule is named in `cost.uncounted` and makes the count a lower bound, and so is one whose rule fails: the
+program that is counted never sees it.
 
 Compiled functions (torch.compile) run eagerly inside, so that what is counted is the program, not its fused kernels.
 Work in threads that start inside is counted too. What never passes the dispatcher is not seen: a CUDA graph's replay
@@ -16,6 +17,7 @@ eigenvalues are asked for (svdvals, eigvalsh), and they are counted.
 from __future__ import annotations
 
 import contextlib
+import math
 import threading
 import weakref
 from collections.abc import Callable, Iterator
@@ -29,6 +31,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from hardware.cost import Cost
 from hardware.flops_torch import kernels, layers, linalg, pooling, products  # noqa: F401 (they register their rules)
 from hardware.flops_torch.bytes import Operand, Storages, unfused
+from hardware.flops_torch.kernels import is_masked
 from hardware.flops_torch.operation import Operation, describe
 from hardware.flops_torch.rules import KIND, RULES, Call, dtype_of, free, price
 from hardware.flops_torch.scope import UncountableError, following_threads, refusing_graphs
@@ -102,7 +105,7 @@ class FlopCounter:
             operation = self._operations[id(func)] = describe(func)
         if operation.is_nothing:
             return func(*args, **kwargs)
-        if operation.name not in RULES:
+        if operation.name not in RULES and operation.is_known:
             with mode:  # composite operations, which inference mode leaves whole, fall apart into priced ones
                 out = func.decompose(*args, **kwargs)
             if out is not NotImplemented:
@@ -111,7 +114,10 @@ class FlopCounter:
         if operation.is_prim and type(out) is Tensor and out.is_meta:
             return out  # torch works out a shape
         with self._lock:
-            self._record(operation, args, kwargs, out)
+            try:
+                self._record(operation, args, kwargs, out)
+            except Exception:  # whatever it is, it is no fault of the program's, which goes on
+                self._past.add(Cost(uncounted=frozenset({operation.name})), 1)
         return out
 
     def _higher_order(self, mode: _Dispatch, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
@@ -134,7 +140,7 @@ class FlopCounter:
         storages = self._storages
         outside: list[Operand] = []
         is_plain, key, known = type(out) is Tensor and not operation.is_special, None, None
-        if not operation.by_value:
+        if not operation.by_value or (operation.is_indexed and not is_masked(args[1])):
             try:
                 key = (
                     id(operation),
@@ -145,6 +151,9 @@ class FlopCounter:
             except (RuntimeError, TypeError):  # a sparse tensor has no storage of its own; a symbolic size no hash
                 key = None
         if key is None:
+            if operation.is_allocating:
+                storages.make(out)
+                return
             is_plain = False
             self._past.add(_price(operation, Call(operation.name, operation.func, args, kwargs, out)), 1)
         elif known is not None:
@@ -205,21 +214,39 @@ def _price_once(key: Any, operation: Operation, args: Any, kwargs: dict[str, Any
     known_rule, cost = _KNOWN.get(key, (None, None))
     if cost is None or known_rule is not rule:
         cost = _price(operation, Call(operation.name, operation.func, args, kwargs, out))
-        if len(_KNOWN) >= 65536:
-            _KNOWN.clear()
-        _KNOWN[key] = rule, cost
+        if not cost.uncounted:  # a failure may be of the moment
+            if len(_KNOWN) >= 65536:
+                _KNOWN.clear()
+            _KNOWN[key] = rule, cost
     return cost
 
 
 def _price(operation: Operation, call: Call) -> Cost:
-    """The cost of one call with its kinds, precision and bytes; of a `_foreach_` call, of all its tensors together."""
-    total = Cost(operations=1, unfused_bytes=unfused(operation, call))
+    """The cost of one call with its kinds, precision and bytes; of a `_foreach_` call, of all its tensors together.
+
+    What a rule, or its bytes, cannot make sense of is named, not raised.
+    """
+    total, unknown = Cost(operations=1), Cost(uncounted=frozenset({operation.name}))
+    try:
+        total += Cost(unfused_bytes=unfused(operation, call))
+    except Exception:
+        total += unknown
     if RULES.get(operation.name) is free:
         return total
-    for one in _each(call) if operation.is_list else [call]:
-        cost = price(one)
-        total += Cost(uncounted=frozenset({operation.name})) if cost is None else _tagged(cost, one)
-    return total
+    try:
+        work = Cost()
+        for one in _each(call) if operation.is_list else [call]:
+            cost = price(one)
+            work += unknown if cost is None else _tagged(cost, one)
+        return total + (work if _makes_sense(work) else unknown)
+    except Exception:
+        return total + unknown
+
+
+def _makes_sense(cost: Cost) -> bool:
+    """Numbers are integers (not sizes that stand for unknown ones), and none is negative."""
+    numbers = (cost.flop, cost.transcendental, *(flop for *_, flop in cost.parts))
+    return all(isinstance(n, int) and n >= 0 for n in numbers)
 
 
 def _tagged(cost: Cost, call: Call) -> Cost:
@@ -232,8 +259,8 @@ def _tagged(cost: Cost, call: Call) -> Cost:
 
 def _each(call: Call) -> Iterator[Call]:
     """A `_foreach_` call as one call for each tensor: lists of that length among its arguments are dealt out."""
-    n = len(call[0])
     results = call[0] if call.out is None else call.out
+    n = len(results)
 
     def deal(value: Any, i: int) -> Any:
         return value[i] if isinstance(value, list | tuple) and len(value) == n else value
@@ -251,7 +278,7 @@ _KNOWN: dict[Any, tuple[Any, Cost]] = {}
 def _key(values: Any, outside: list[Operand], made: dict[int, weakref.ref]) -> tuple[Any, ...]:
     """What a rule may ask of arguments, hashable; tensors whose storage was not made inside are added to `outside`.
 
-    All numbers that are not whole are alike, so that a rate that changes with each step makes no new key.
+    All finite numbers that are not whole are alike, so that a rate that changes with each step makes no new key.
     """
     found = []
     for value in values:
@@ -265,7 +292,12 @@ def _key(values: Any, outside: list[Operand], made: dict[int, weakref.ref]) -> t
         elif isinstance(value, list | tuple):
             found.append(_key(value, outside, made))
         elif isinstance(value, float):
-            found.append((value,) if value.is_integer() else _FRACTION)  # the tuple tells 2.0 from 2
+            if value.is_integer():
+                found.append((float, value))  # the pair tells 2.0 from 2
+            else:
+                found.append(_FRACTION if math.isfinite(value) else str(value))
+        elif isinstance(value, complex):
+            found.append((complex, _key((value.real, value.imag), outside, made)))
         else:
             found.append(value)
     return tuple(found)

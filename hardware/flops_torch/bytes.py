@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from hardware.flops_torch.kernels import places
 from hardware.flops_torch.operation import Operation
 from hardware.flops_torch.rules import Call, tensors
 
@@ -30,6 +31,10 @@ def strided(value: Any) -> list[torch.Tensor]:
             found += (t.crow_indices(), t.col_indices(), t.values())
         elif t.layout in (torch.sparse_csc, torch.sparse_bsc):
             found += (t.ccol_indices(), t.row_indices(), t.values())
+        elif t.layout is torch.jagged:
+            found += (t.values(), t.offsets())  # pyright: ignore[reportAttributeAccessIssue]
+        else:
+            raise ValueError(f"bytes must be of a known layout; got {t.layout}")
     return found
 
 
@@ -49,18 +54,25 @@ def unfused(operation: Operation, call: Call) -> int:
     """Bytes of the operands and of the results: what one call moves where it is run alone.
 
     Taking (index, gather, embedding) reads as much as it gives, and the indices; putting (scatter, index_add) in place
-    reads and writes as much as is put, and reads the indices.
+    reads what is put, as much of it as is used, and the indices, and writes each place.
     """
     arguments = [value for _, value in bound(operation, call)]
     if operation.is_taking:
         return 2 * total(call.out) + total(arguments[1:])
     if operation.putting:
-        put = total(call.option(operation.putting))
-        indices = total(arguments[1:]) - put
+        values, written = total(call.option(operation.putting)), put(operation, call)
+        indices = total(arguments[1:]) - values
         in_place = 0 in operation.written
-        return 2 * put + indices + (0 if in_place else 2 * total(call.out))
+        return min(values, written) + written + indices + (0 if in_place else 2 * total(call.out))
     read = sum(total(value) for i, value in bound(operation, call) if i not in operation.overwritten)
     return read + sum(stored(t) for t in results(operation, call))
+
+
+def put(operation: Operation, call: Call) -> int:
+    """Bytes of the places that are written; of `masked_scatter`, whose mask is data, all that it is given."""
+    if operation.name == "masked_scatter":
+        return total(call.option("source"))
+    return places(call) * call[0].element_size()
 
 
 def bound(operation: Operation, call: Call) -> list[tuple[int, Any]]:
@@ -79,9 +91,10 @@ def results(operation: Operation, call: Call) -> list[torch.Tensor]:
 class _Storage:
     """A storage of which parts are read or written. The parts are summed where they are many."""
 
-    __slots__ = ("read", "reference", "size", "written")
+    __slots__ = ("is_new", "read", "reference", "size", "written")
 
-    def __init__(self, storage: torch.UntypedStorage) -> None:
+    def __init__(self, storage: torch.UntypedStorage, is_new: bool = False) -> None:
+        self.is_new = is_new  # made inside, and written in part: it is not read from outside
         self.reference = weakref.ref(storage)
         self.size = storage.nbytes()
         self.read: dict[Any, int] = {}
@@ -121,6 +134,8 @@ class Storages:
     def read(self, t: torch.Tensor, storage: torch.UntypedStorage, part: Part, taken: int | None = None) -> None:
         """A part of a storage from outside. `taken`: bytes that are read where they are fewer than all."""
         seen = self._find(storage) or self._meet(storage)
+        if seen.is_new:
+            return
         if taken is not None:
             seen.add(seen.read, None, seen.read.get(None, 0) + taken)
         elif part not in seen.read and part not in seen.written:
@@ -132,31 +147,43 @@ class Storages:
         if not self.is_outside(storage):
             return
         seen = self._find(storage)
-        if seen is None:
-            if t.nbytes >= storage.nbytes():
-                self.made[storage._cdata] = weakref.ref(storage)
-                if len(self.made) >= self._limit:
-                    self._forget()
-                return
-            seen = self._meet(storage)
+        if (seen is None or seen.is_new) and t.nbytes >= storage.nbytes():
+            self._seen.pop(storage._cdata, None)
+            self.made[storage._cdata] = weakref.ref(storage)
+            if len(self.made) >= self._limit:
+                self._forget()
+            return
+        seen = seen or self._meet(storage)
         if put is not None:
             seen.add(seen.written, None, seen.written.get(None, 0) + put)
         else:
             seen.add(seen.written, (t.storage_offset(), t.shape, t.stride()), stored(t))
 
+    def make(self, t: Any) -> None:
+        """Room for values yet to be written, as `torch.empty` gives it: what is read of it was written inside."""
+        if type(t) is torch.Tensor and t.layout is torch.strided and not t.is_nested:
+            storage = t.untyped_storage()
+            if self.is_outside(storage) and self._find(storage) is None:
+                self._meet(storage, is_new=True)
+
     def follow_special(self, operation: Operation, call: Call) -> None:
         """An operation that reads or writes its arguments in part, or gives other than one tensor."""
+        written = put(operation, call) if operation.putting else 0
         for i, value in bound(operation, call):
             if i not in operation.overwritten and isinstance(value, torch.Tensor | list | tuple):
-                partly = i == 0 and (operation.is_taking or (operation.putting and 0 in operation.written))
-                taken = None if not partly else total(call.out) if operation.is_taking else 0
+                taken = None
+                if i == 0 and operation.is_taking:
+                    taken = total(call.out)
+                elif i == 0 and operation.putting and 0 in operation.written:
+                    taken = 0
+                elif operation.putting and i == operation.names.get(operation.putting) and written < total(value):
+                    taken = written
                 for t in strided(value):
                     storage = t.untyped_storage()
                     if self.is_outside(storage):
                         self.read(t, storage, (t.storage_offset(), t.shape, t.stride()), taken)
-        put = total(call.option(operation.putting)) if operation.putting and 0 in operation.written else None
         for t in results(operation, call):
-            self.write(t, put)
+            self.write(t, written if operation.putting and 0 in operation.written else None)
 
     @property
     def least_bytes(self) -> int:
@@ -171,10 +198,10 @@ class Storages:
         del self._seen[storage._cdata]
         return None
 
-    def _meet(self, storage: torch.UntypedStorage) -> _Storage:
+    def _meet(self, storage: torch.UntypedStorage, is_new: bool = False) -> _Storage:
         if len(self._seen) >= self._limit:
             self._forget()
-        seen = self._seen[storage._cdata] = _Storage(storage)
+        seen = self._seen[storage._cdata] = _Storage(storage, is_new)
         return seen
 
     def _forget(self) -> None:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import math
 
+import torch
+from torch.utils._python_dispatch import _disable_current_modes
+
 from hardware.cost import Cost
-from hardware.flops_torch.rules import Call, elements, inexact, rule, tensors
+from hardware.flops_torch.rules import Call, each, elements, inexact, rule, tensors
 
 # ---- reductions ----
 
@@ -14,15 +17,15 @@ from hardware.flops_torch.rules import Call, elements, inexact, rule, tensors
 def _reduction(call: Call) -> Cost:
     if call.func._overloadname == "other":  # the element-wise maximum
         return Cost(call.size)
-    x, results = call[0], next(tensors(call.out)).numel()
-    each = (6 if call.name == "prod" else 2) if x.is_complex() else int(inexact(x))
-    return Cost(max(0, x.numel() - results) * each * (2 if call.name == "aminmax" else 1))
+    out = next(tensors(call.out))  # whose dtype is that of the work: integers may be summed as floats
+    steps = max(0, call[0].numel() - out.numel()) * (2 if call.name == "aminmax" else 1)
+    return Cost(steps * each(out, "mul" if call.name == "prod" else "add"))
 
 
 @rule("mean", kind="reduction")
 def _mean(call: Call) -> Cost:
-    """A sum and a division."""
-    return Cost(call[0].numel() * (2 if call[0].is_complex() else 1), call.size)
+    """A sum and a division, which there is for the mean of nothing as well."""
+    return Cost(max(call[0].numel(), call.size) * (2 if call[0].is_complex() else 1), call.size)
 
 
 @rule("var", "std", "var_mean", "std_mean", kind="reduction")
@@ -30,7 +33,7 @@ def _var(call: Call) -> Cost:
     """Mean, difference, square, mean: 4 operations for each element."""
     n, lines = call[0].numel(), next(tensors(call.out)).numel()
     root = lines if call.name.startswith("std") else 0
-    return Cost(4 * n + root, 2 * lines + root)
+    return Cost(max(4 * n, 2 * lines) + root, 2 * lines + root)
 
 
 @rule("norm", "linalg_vector_norm", kind="reduction")
@@ -39,29 +42,33 @@ def _norm(call: Call) -> Cost:
     n, lines = call[0].numel(), call.size
     order = call.option("ord", call.option("p", 2))
     root = 0 if order in (0, 1, math.inf, -math.inf) else lines
-    return Cost(2 * n - lines + root, root + (0 if order in (2, None) or not root else n))
+    return Cost(n + max(0, n - lines) + root, root + (0 if order in (2, None) or not root else n))
 
 
 @rule("cumsum", "cumprod", "cummax", "cummin", "_cummax_helper", "_cummin_helper", "logcumsumexp", kind="reduction")
 def _cumulative(call: Call) -> Cost:
-    x = call[0]
+    x = next(tensors(call.out))
     steps = x.numel() - x.numel() // x.shape[call.option("dim")] if x.ndim and x.numel() and inexact(x) else 0
     if call.name == "logcumsumexp":
+        if x.is_complex():
+            return Cost(uncounted=frozenset({"logcumsumexp[complex]"}))
         return Cost(6 * steps, 2 * steps)
-    return Cost(steps * (2 if x.is_complex() else 1))
+    return Cost(steps * each(x, "mul" if call.name == "cumprod" else "add"))
 
 
 @rule("logsumexp", kind="reduction")
 def _logsumexp(call: Call) -> Cost:
     """Maximum, difference, exp and sum for each element; log and addition for each line."""
     n, lines = call[0].numel(), call.size
-    return Cost(4 * n, n + lines)
+    return Cost(max(4 * n, n + lines), n + lines)
 
 
 @rule("_softmax", "_safe_softmax", "_log_softmax", "_softmax_backward_data", "_log_softmax_backward_data")
 def _softmax(call: Call) -> Cost:
     x = call[0]
-    n, lines = x.numel(), x.numel() // x.shape[call.option("dim")] if x.ndim and x.numel() else 1
+    if not x.numel():
+        return Cost()
+    n, lines = x.numel(), x.numel() // x.shape[call.option("dim")] if x.ndim else 1
     return {
         "_softmax": Cost(5 * n - lines, 2 * n),
         "_safe_softmax": Cost(5 * n - lines, 2 * n),
@@ -73,21 +80,21 @@ def _softmax(call: Call) -> Cost:
 
 @rule("trace", kind="reduction")
 def _trace(call: Call) -> Cost:
-    return Cost(max(0, min(call[0].shape) - 1) * (2 if call[0].is_complex() else int(inexact(call[0]))))
+    return Cost(max(0, min(call[0].shape) - 1) * each(call[0], "add"))
 
 
 @rule("dist")
 def _dist(call: Call) -> Cost:
     """Difference, square, sum, root."""
     n = max(call[0].numel(), call[1].numel())
-    return Cost(3 * n, 1)
+    return Cost(max(3 * n, 1), 1)
 
 
 @rule("renorm")
 def _renorm(call: Call) -> Cost:
     """The norm of each slice (square, sum, root), a factor for each (division), a product for each element."""
     n, slices = call[0].numel(), call[0].shape[call[2]]
-    return Cost(3 * n + slices, 2 * slices)
+    return Cost(max(3 * n + slices, 2 * slices), 2 * slices)
 
 
 @rule("polar")
@@ -186,11 +193,6 @@ def _added_over(call: Call) -> Cost:
     return Cost(elements(call[0]))
 
 
-@rule("put", kind="scatter")
-def _put(call: Call) -> Cost:
-    return Cost(elements(call[2]) if call.option("accumulate") else 0)
-
-
 @rule(
     "_embedding_bag",
     "_embedding_bag_forward_only",
@@ -208,14 +210,44 @@ def _embedding_bag(call: Call) -> Cost:
     return Cost(max(0, rows - size) + rows * weighted + size * mean, size * mean)
 
 
-@rule("scatter_add", "index_add", "scatter_reduce", "index_reduce", kind="scatter")
-def _scatter_add(call: Call) -> Cost:
-    return Cost(elements(call.option("src", call.option("source"))))
+def is_masked(indices: list[torch.Tensor | None]) -> bool:
+    """Whether the indices of an `index_put` are masks, so that the number of places is data."""
+    return any(index is not None and index.dtype in (torch.bool, torch.uint8) for index in indices)
 
 
-@rule("index_put", "_index_put_impl", "_unsafe_index_put", kind="scatter")
-def _index_put(call: Call) -> Cost:
-    return Cost(elements(call.option("values")) if call.option("accumulate") else 0)
+def places(call: Call) -> int:
+    """Values of the first argument that are put, each as often as it is: where indices repeat, several times."""
+    if "index_put" not in call.name:
+        return call.option("source" if call.name.startswith("index_") else "index").numel()
+    shape, found, axis, kept = call[0].shape, [], 0, 1
+    for index in call[1]:
+        if index is None:
+            kept *= shape[axis]
+            axis += 1
+        elif is_masked([index]):
+            with _disable_current_modes():  # an outer counter does not count this
+                found.append((int(index.count_nonzero()),))
+            axis += index.ndim
+        else:
+            found.append(index.shape)
+            axis += 1
+    return kept * math.prod(shape[axis:]) * math.prod(torch.broadcast_shapes(*found))
+
+
+@rule("scatter", "scatter_add", "index_add", "scatter_reduce", "index_reduce", "index_put", "_index_put_impl",
+      "_unsafe_index_put", "put", kind="scatter")  # fmt: skip
+def _scatter(call: Call) -> Cost:
+    """One addition, product or comparison at each place, and a product where a factor is not 1; a mean divides."""
+    x, reduced = call[0], call.option("reduce", "")
+    if call.name == "scatter" and not reduced:
+        return Cost()
+    if "put" in call.name and not call.option("accumulate"):
+        return Cost()
+    n = places(call)
+    scaled = call.name == "index_add" and call.option("alpha", 1) != 1
+    of_one = each(x, "mul" if reduced in ("multiply", "prod") else "add") + scaled * each(x, "mul")
+    means = x.numel() if reduced == "mean" and inexact(x) else 0
+    return Cost(n * of_one + means, means)
 
 
 @rule("embedding_dense_backward", kind="scatter")

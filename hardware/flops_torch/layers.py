@@ -24,7 +24,7 @@ def _normalisation(call: Call) -> Cost:
         channels = x.shape[1]
         return Cost((2 + affine) * x.numel() + 3 * channels, 2 * channels)
     lines = elements(call.out[2])
-    return Cost((7 + affine) * x.numel() + 2 * lines, 4 * lines)
+    return Cost(max((7 + affine) * x.numel() + 2 * lines, 4 * lines), 4 * lines)
 
 
 @rule("native_layer_norm_backward", "native_group_norm_backward", "native_batch_norm_backward",
@@ -67,7 +67,7 @@ ATTENTION = [
 def _attention(call: Call) -> Cost:
     """Two products; for each score its scale and a softmax, which adds up one score less than a line has."""
     products, scores, lines = _attention_sizes(call)
-    return share("matmul", products) + Cost(6 * scores - lines, 2 * scores)
+    return share("matmul", products) + Cost(max(0, 6 * scores - lines), 2 * scores)
 
 
 @rule(*(f"{name}_backward" for name in ATTENTION))

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch.utils._python_dispatch import _disable_current_modes
 
 from hardware import formulas
 from hardware.cost import Cost
@@ -37,7 +38,7 @@ def _svd(m: int, n: int, call: Call) -> int:
 
 
 def _right_hand_sides(call: Call, position: int) -> int:
-    return call[position].numel() // max(1, call[0].numel() // call[0].shape[-1])
+    return call[position].numel() // max(1, math.prod(call[0].shape[:-1]))
 
 
 def _solve(m: int, n: int, call: Call) -> int:
@@ -113,7 +114,9 @@ def _matrix_exp(call: Call) -> Cost:
     single = call[0].dtype in (torch.float32, torch.complex64)
     limits = EXPONENTIAL_LIMITS["single" if single else "double"]
     products = 0
-    for norm in call[0].detach().abs().sum(-2).amax(-1).flatten().tolist() if call[0].numel() else []:
+    with _disable_current_modes():  # an outer counter does not count this
+        norms = call[0].detach().abs().sum(-2).amax(-1).flatten().tolist() if call[0].numel() else []
+    for norm in norms:
         degree = next((i for i, limit in enumerate(limits) if norm <= limit), len(limits) - 1)
         squarings = math.ceil(math.log2(norm / limits[-1])) if limits[-1] < norm < math.inf else 0
         products += degree + squarings
@@ -144,7 +147,7 @@ def _distances(call: Call) -> Cost:
     each, root, powers, roots = DISTANCES.get(float(call.option("p")), (4, 1, 1, 1))
     if is_backward:
         return Cost(pairs * (dimensions * (each + 1) + root), pairs * (dimensions * powers + roots))
-    return Cost(pairs * (dimensions * each - 1 + root), pairs * (dimensions * powers + roots))
+    return Cost(pairs * (max(0, dimensions * each - 1) + root), pairs * (dimensions * powers + roots))
 
 
 @rule("_euclidean_dist")

@@ -14,8 +14,7 @@ from hardware.flops_torch.rules import Call, elements, inexact, rule, scale, sha
 @rule("mm", "bmm", "mv", "matmul", "linear", "_sparse_mm")
 def _product(call: Call) -> Cost:
     bias = call.size if call.name == "linear" and call.option("bias") is not None else 0
-    products = _sparse_product(call, call[0]) or formulas.product(call.size, call[0].shape[-1])
-    return share("matmul", products * scale(call[0])) + Cost(bias)
+    return _multiplied(call, call[0], call[1], call[0].shape[-1]) + Cost(bias)
 
 
 @rule("dot", "vdot", kind="matmul")
@@ -30,13 +29,24 @@ def _add_product(call: Call) -> Cost:
     inner = left.shape[-1] * (left.shape[0] if call.name == "addbmm" else 1)
     extra = (beta != 0) + (beta not in (0, 1)) + (alpha != 1)
     each = 2 if left.is_complex() else int(inexact(left))
-    products = _sparse_product(call, left) or formulas.product(call.size, inner)
-    return share("matmul", products * scale(left)) + Cost(extra * call.size * each)
+    return _multiplied(call, left, call[2], inner) + Cost(extra * call.size * each)
 
 
-def _sparse_product(call: Call, left: torch.Tensor) -> int:
-    """A multiply-add for each stored value of the matrix and each column of the result; 0 where it is dense."""
-    return 0 if left.layout == torch.strided else formulas.product(elements(left), call.out.shape[-1])
+def _multiplied(call: Call, left: torch.Tensor, right: torch.Tensor, inner: int) -> Cost:
+    """2mnk; of a sparse factor, a multiply-add for each value stored and each column (or row) of the other one.
+
+    What two sparse factors cost depends on where their values are, and is not counted.
+    """
+    is_sparse = [t.layout not in (torch.strided, torch.jagged) for t in (left, right)]
+    if all(is_sparse):
+        return Cost(uncounted=frozenset({f"{call.name}[sparse, sparse]"}))
+    if is_sparse[0]:
+        flop = formulas.product(elements(left), 1 if right.ndim == 1 else right.shape[-1])
+    elif is_sparse[1]:
+        flop = formulas.product(elements(right), left.numel() // max(1, left.shape[-1]))
+    else:
+        flop = formulas.product(call.size, inner)
+    return share("matmul", flop * scale(left))
 
 
 @rule("_trilinear")

@@ -41,7 +41,7 @@ FREE = """
     normal ones ones_like permute_copy pixel_shuffle pixel_unshuffle poisson promote_types rand rand_like randint
     randint_like randn randn_like random randperm record_stream reflection_pad1d reflection_pad2d reflection_pad3d
     repeat repeat_interleave replication_pad1d replication_pad2d replication_pad3d resize roll rot90 scalar_tensor
-    scatter searchsorted select_backward select_copy select_scatter set signbit slice_backward slice_copy
+    searchsorted select_backward select_copy select_scatter set signbit slice_backward slice_copy
     slice_scatter sort sparse_mask split_copy split_with_sizes_copy squeeze squeeze_copy stack swapaxes swapdims
     sym_numel sym_size sym_storage_offset sym_stride t t_copy take to to_dense to_sparse topk transpose
     transpose_copy tril tril_indices triu triu_indices unbind_copy unfold_copy uniform unique_consecutive unique_dim
@@ -163,6 +163,11 @@ def scale(t: torch.Tensor) -> int:
     return formulas.COMPLEX_PRODUCT if t.is_complex() else int(t.is_floating_point())
 
 
+def each(t: torch.Tensor, name: str) -> int:
+    """FLOP of one addition ("add") or product ("mul") of two numbers of this dtype."""
+    return formulas.COMPLEX[name][0] if t.is_complex() else int(t.is_floating_point())
+
+
 def dtype_of(call: Call) -> str:
     """The real precision that the arithmetic is done in, as in "float32"; complex numbers are pairs of real ones."""
     for t in tensors([call.out, *call.args, *call.kwargs.values()]):
@@ -235,8 +240,13 @@ def _add_of_two(call: Call) -> Cost:
 @rule("pow", "float_power")
 def _pow(call: Call) -> Cost:
     exponent = call[1]
-    if isinstance(exponent, int | float) and float(exponent).is_integer() and not call[0].is_complex():
-        return formulas.integer_power(int(exponent)) * call.size
+    if isinstance(exponent, int | float) and float(exponent).is_integer():
+        of_one = formulas.integer_power(int(exponent))
+        if call[0].is_complex():
+            inverses, (flop, transcendental) = of_one.transcendental, formulas.COMPLEX["reciprocal"]
+            products = (of_one.flop - inverses) * formulas.COMPLEX["mul"][0]
+            of_one = Cost(products + inverses * flop, inverses * transcendental)
+        return of_one * call.size
     return _per_element(call, 1, 1)
 
 

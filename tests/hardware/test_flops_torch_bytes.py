@@ -79,7 +79,7 @@ UNFUSED = {
     "put into a copy: the copy as well": (
         lambda: A.index_put((ROWS,), torch.tensor(0.0)),
         1,
-        2 * 4 + 2 * 8 + 2 * 4 * 12,
+        4 + 4 * 8 + 2 * 8 + 2 * 4 * 12,
     ),
     "results that are several": (lambda: V.aminmax(), 1, 4 * (8 + 2)),
     "foreach is one operation": (lambda: torch.ops.aten._foreach_mul_.Scalar([V, A], 1.0), 1, 4 * 2 * 20),

@@ -194,7 +194,7 @@ def conv_net_torch(x, k1, b1, k2, b2, w):
 # name: (in JAX, in torch, shapes). Forward and backward.
 WITH_GRADIENTS = {
     "attention": (attention_jax, attention_torch, [(4, 32, 16)] * 3),
-    "layer norm": (layer_norm_jax, lambda x, w, b: F.layer_norm(x, (64,), w, b), [(50, 64), (64,), (64,)]),
+    "layer norm": (layer_norm_jax, lambda x, w, b: F.layer_norm(x, w.shape, w, b), [(50, 64), (64,), (64,)]),
     "GRU cell": (gru_jax, gru_torch, [(16, 8), (16, 32), (96, 8), (96, 32), (96,), (96,)]),
     "convolutional net": (
         conv_net_jax,
@@ -225,14 +225,20 @@ WITH_GRADIENTS = {
     ),
     "cumulative sum": (lambda x: jnp.cumsum(x, 1), lambda x: torch.cumsum(x, 1), [(50, 64)]),
 }
-# Work that really differs, FLOP of JAX less those of torch.
+# Work that really differs, FLOP of JAX less those of torch, in the shape (m, n) of the first argument.
 DIFFERENCES = {
-    # JAX differentiates mean and variance term by term; torch has one formula for the whole gradient.
-    "layer norm": 9623,
+    # JAX differentiates mean and variance term by term; torch has one formula for the whole gradient. JAX, forward: the
+    # mean twice, difference and square, variance, 2 (x - mean) for later, difference, three of the affine map, and the
+    # sum: 11 mn + 2m. Backward 9 mn for the map and its product with 1 / root, of which the gradients of weight and
+    # bias are sums of m - 1 (-2n); 4 mn for the variance's, 2 mn where gradients meet, and 3m for those of the lines.
+    # torch: 9 mn + 2m forward, mn - 1 for the sum, 13 mn backward.
+    "layer norm": lambda m, n: (26 * m * n + 5 * m - 2 * n) - (23 * m * n + 2 * m - 1),
     # d(a/b)/db: -g a b^-2 in JAX, -g (a/b)/b in torch.
-    "cubes and roots": 40 * 50,
-    # torch computes the exponentials again in the backward pass: difference and exp; JAX keeps them, for a product.
-    "log-sum-exp": -6150,
+    "cubes and roots": lambda m, n: m * n,
+    # torch computes the exponentials again in the backward pass: difference, exp and product; JAX keeps them, for a
+    # product. JAX: maximum, difference, exp, sum, and the product: 5 mn - 2m; of a line the maximum's guard, absolute
+    # value, log, sum of both, 1 / sum, its sign and choice, and the loss: 8m - 1. torch: 4 mn, m - 1, and 3 mn.
+    "log-sum-exp": lambda m, n: (5 * m * n + 6 * m - 1) - (7 * m * n + m - 1),
 }
 
 
@@ -240,11 +246,22 @@ DIFFERENCES = {
 def test_forward_and_backward(name):
     in_jax, in_torch, shapes = WITH_GRADIENTS[name]
     a, b = both(in_jax, *shapes), both_in_torch(in_torch, *shapes)
+    difference = DIFFERENCES[name](*shapes[0]) if name in DIFFERENCES else 0
     assert not a.uncounted
-    assert b.flop == pytest.approx(a.flop - DIFFERENCES.get(name, 0), rel=0.01)
+    assert b.flop == pytest.approx(a.flop - difference, rel=0.01)
     # The outer product in the gradient of a matrix-vector one is a product without a sum: a matmul in JAX's words only.
     if ("matmul", "float32") in a.by_kind and name != "matrix-vector":
         assert b.by_kind["matmul", "float32"] == a.by_kind["matmul", "float32"]
+
+
+@pytest.mark.parametrize("shape", [(7, 5), (3, 40), (40, 3)])
+@pytest.mark.parametrize("name", DIFFERENCES)
+def test_differences_are_formulas(name, shape):
+    """To the last operation, and in shapes where another term is the largest each time."""
+    in_jax, in_torch, (_, *others) = WITH_GRADIENTS[name]
+    shapes = [shape, *(shape[1:] for _ in others)]
+    a, b = both(in_jax, *shapes), both_in_torch(in_torch, *shapes)
+    assert a.flop - b.flop == DIFFERENCES[name](*shape)
 
 
 N = 24
