@@ -1,7 +1,8 @@
 """Bytes that a compiled JAX program moves after fusion: the operands and results of every kernel, loops multiplied out.
 
-    compiled = jax.jit(f).lower(*args).compile()
-    fused(compiled).fused_bytes
+    compiled = jax.jit(count(f)).lower(*args).compile()  # jit(f) does where no loop depends on data
+    result, cost = compiled(*args)
+    fused(compiled, cost).fused_bytes
 
 An estimate, since a cache may keep what one kernel wrote until the next reads it. It lies between `Cost.least_bytes`
 and `Cost.unfused_bytes` wherever f reads its arguments whole, apart from copies that the compiler adds.
@@ -9,11 +10,12 @@ and `Cost.unfused_bytes` wherever f reads its arguments whole, apart from copies
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 from hardware.hlo import Computation, Instruction, Module, Shape, parse
-from hardware.hlo.walk import Executed, execute, measured_trips
+from hardware.hlo.walk import LABEL, Executed, execute, measured_trips
 
 # Names for data that is there already, and marks of control flow. Asynchronous ends are free too: starts are charged.
 FREE = frozenset(
@@ -63,11 +65,43 @@ class Fused:
 def fused(compiled: Any, tally: Any = None) -> Fused:
     """The bytes and kernels of a `jax.stages.Compiled` (or of its HLO text), those of one device where it has several.
 
-    `tally`, of `hardware.count` over the same program, tells the trips of loops that depend on data. Raises HloError
-    where there is no HLO text, ValueError for a tally of several lanes.
+    `tally`, of `hardware.count` over the same program, tells the trips of loops that depend on data, whose names only a
+    program compiled from `jit(count(f))` carries. Raises HloError where there is no HLO text, ValueError for a tally of
+    several lanes and for one of another program: other than those that `compiled` returns, where it returns some, or
+    with a counter too few for the loops that it names.
     """
     module = parse(compiled if isinstance(compiled, str) else compiled.as_text() or "")
+    _check_sites(module, tally)
+    returned = list(_returned_prices(getattr(compiled, "out_tree", None)))
+    if hasattr(tally, "prices") and returned and tally.prices not in returned:
+        raise ValueError("the tally must be of this program, but it is none of those that the program returns")
     return fused_of(execute(module, measured_trips(tally), lambda c, i: sum(s.bytes for s in traffic(module, c, i))))
+
+
+def _returned_prices(tree: Any) -> Iterator[Any]:
+    """The prices of the tallies in a pytree's definition."""
+    node = None if tree is None else tree.node_data()
+    if tree is None or node is None:
+        return
+    if node[0].__name__ == "Tally":
+        yield from node[1]
+    else:
+        for child in tree.children():
+            yield from _returned_prices(child)
+
+
+def _check_sites(module: Module, tally: Any) -> None:
+    """Raises ValueError where the tally has no counter for a loop that the program names: it is of another program."""
+    if tally is None:
+        return
+    known = len(getattr(tally, "times", ()))
+    every = (i for c in module.computations.values() for i in c.instructions.values() if i.opcode == "while")
+    named = {int(found[1]) for i in every if (found := LABEL.search(i.op_name))}
+    if named and max(named) >= known:
+        raise ValueError(
+            f"the tally must be of this program, which has a loop_{max(named)}, but it has {known} counters; pass the "
+            "cost that the same count(f) returned"
+        )
 
 
 def fused_of(executed: Executed) -> Fused:

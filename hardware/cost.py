@@ -54,13 +54,17 @@ class Cost:
         return replace(self, parts=tuple(sorted((k, dtype, flop) for k, flop in shares.items() if flop)))
 
     def share(self, n: int) -> Cost:
-        """An equal share among n, every number rounded down."""
-        parts = tuple((kind, dtype, flop // n) for kind, dtype, flop in self.parts)
+        """An equal share among n, every number rounded down, but for parts that keep their sums (of all, and of the
+        transcendental ones): each is the difference of two running totals, rounded."""
+        parts, before = [], 0
+        for kind, dtype, flop in sorted(self.parts, key=lambda part: part[0] != "transcendental"):
+            parts.append((kind, dtype, (before + flop) // n - before // n))
+            before += flop
         return replace(
             self,
             flop=self.flop // n,
             transcendental=self.transcendental // n,
-            parts=parts,
+            parts=tuple(sorted(part for part in parts if part[2])),
             operations=self.operations // n,
             unfused_bytes=self.unfused_bytes // n,
             least_bytes=self.least_bytes // n,

@@ -68,18 +68,23 @@ def valid_taps(size: int, out: int, kernel: int, stride: int, low: int, dilation
 
     `low`: padding before the first value; `dilation`: of the kernel; `holes`: dilation of the input (1 = none).
     Padding and holes are zeros that need no arithmetic, so a convolution and both its gradients cost the same.
+    Position o·stride + k·dilation - low is real where it is a multiple of `holes` within the dilated input.
     """
+    if kernel > out:  # outputs and taps play the same part: the loop is over the fewer
+        out, kernel, stride, dilation = kernel, out, dilation, stride
     extent = (size - 1) * holes + 1 if size else 0
+    shared = math.gcd(stride, holes)
+    period = holes // shared
+    inverse = pow(stride // shared, -1, period)
     taps = 0
     for k in range(kernel):
         start = k * dilation - low
-        if holes == 1:  # closed form: 0 <= start + o·stride < extent, 0 <= o < out
-            first = max(0, -(start // stride))
-            last = min(out - 1, (extent - 1 - start) // stride)
-            taps += max(0, last - first + 1)
-        else:
-            positions = (start + o * stride for o in range(out))
-            taps += sum(1 for p in positions if 0 <= p < extent and p % holes == 0)
+        if start % shared:
+            continue  # never a multiple of `holes`
+        first = max(0, -(start // stride))
+        last = min(out - 1, (extent - 1 - start) // stride)
+        residue = -start // shared * inverse % period  # the o that make it one are this, modulo `period`
+        taps += max(0, (last - residue) // period - (first - 1 - residue) // period)
     return taps
 
 

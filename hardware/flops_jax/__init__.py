@@ -7,7 +7,8 @@ walked into. Dead equations are left out, and values that loops carry for nothin
 
 - All loops static: the cost is a `Cost` of Python ints and the program that runs is exactly f's.
 - Else the loops run with one integer counter for each data-dependent site, and the cost is a `Tally`: a pytree (so it
-  leaves jit, vmap, scan) of counters times static prices, multiplied on the host in Python ints: nothing overflows.
+  leaves jit, vmap, scan) of counters times static prices, multiplied on the host in Python ints: costs never overflow,
+  and a counter that did (2**31 - 1 trips of one site in one call without jax_enable_x64) raises OverflowError.
   The `while` of counter i runs in `jax.named_scope("loop_{i}")`, which compiled programs show.
 
 Both have one face: `cost.resolve()` is the exact `Cost` (FLOP by kind and dtype, operations, bytes), `cost.lanes(n)`
@@ -28,8 +29,13 @@ Over several devices the cost is of all of them: a `shard_map` is its body times
 devices summed; a psum over n devices adds n - 1 times), an array sharded by the compiler is one array. Counted inside
 the body of a shard_map, a program tells one device's share. XLA's own count is of one device after compilation.
 
+`vmap(count(f))` refuses a `custom_vmap` function whose cost depends on data: what its rule does is of no one lane.
+
 `unfused_bytes` and `operations` follow `hardware.flops_jax.traffic`; `least_bytes` is of the function given to
-`count`: arguments that are read, captured constants and results, each once.
+`count`: arguments that are read (of those only sliced or gathered from, what is taken), captured constants and
+results, each once.
+
+Importing this module answers what libtpu would ask where it is installed without a TPU (`quieten_libtpu`).
 """
 
 from __future__ import annotations
@@ -42,13 +48,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jax.extend.core import jaxpr_as_fun
 
 from hardware.cost import Cost
+from hardware.devices import quieten_libtpu
 from hardware.flops_jax.dce import without_dead_code
-from hardware.flops_jax.traffic import least_bytes
-from hardware.flops_jax.walk import Bill, Walk
+from hardware.flops_jax.traffic import least_bytes, results_traffic
+from hardware.flops_jax.walk import Bill, Walk, plus
 
+quieten_libtpu()  # before JAX starts a backend
 jax.tree_util.register_static(Cost)
 
 
@@ -62,7 +71,10 @@ class Tally:
     """A cost that depends on data: `prices[i]`, static, was paid `times[i]` times, an integer array.
 
     Scalars for one program; under vmap (or stacked by scan) each array has a leading axis of lanes.
-    A counter is int32 (int64 under jax_enable_x64): one site may be passed 2**31 times in one call.
+    A counter is int32 (int64 under jax_enable_x64): one site may be passed 2**31 - 1 times in one call. Beyond, the
+    counter stays negative however many are added to it, and reading it raises OverflowError; only a single loop of
+    2**32 rounds in one run, and devices of a shard_map whose sum is that large, can wrap unseen.
+    Tallies added outside a trace hold Python ints (int64 arrays for lanes), which have no such limit.
     """
 
     prices: tuple[Cost, ...]
@@ -72,7 +84,8 @@ class Tally:
         """The exact cost, on the host. Raises ValueError for a tally of several lanes: use `lanes`."""
         if any(np.ndim(t) for t in self.times):
             raise ValueError(f"this tally has lanes of shape {np.shape(self.times[0])}: use lanes(n)")
-        return _whole(sum((price * int(t) for price, t in zip(self.prices, self.times, strict=True)), Cost()))
+        times = [_host(t) for t in self.times]
+        return _whole(sum((price * t for price, t in zip(self.prices, times, strict=True)), Cost()))
 
     def lanes(self, n: int) -> list[Any]:
         """The n lanes of the leading axis, each a `Cost` (a `Tally` where further axes remain)."""
@@ -83,10 +96,16 @@ class Tally:
         return parts if times[0].ndim > 1 else [part.resolve() for part in parts]
 
     def __add__(self, other: Tally) -> Tally:
-        """Counters added, site by site: both must come from the same counted program."""
+        """Counters added, site by site: both must come from the same counted program.
+
+        Outside a trace this waits for the device and adds on the host. Raises OverflowError for a counter that did.
+        """
         if not isinstance(other, Tally) or other.prices != self.prices:
             return NotImplemented
-        return Tally(self.prices, tuple(a + b for a, b in zip(self.times, other.times, strict=True)))
+        pairs = list(zip(self.times, other.times, strict=True))
+        if any(isinstance(t, Tracer) for pair in pairs for t in pair):
+            return Tally(self.prices, tuple(plus(a, b) for a, b in pairs))
+        return Tally(self.prices, tuple(_host(a) + _host(b) for a, b in pairs))
 
     flop = property(lambda self: self.resolve().flop)
     transcendental = property(lambda self: self.resolve().transcendental)
@@ -98,6 +117,17 @@ class Tally:
     unfused_bytes = property(lambda self: self.resolve().unfused_bytes)
     least_bytes = property(lambda self: self.resolve().least_bytes)
     intensity = property(lambda self: self.resolve().intensity)
+
+
+def _host(counter: Any) -> Any:
+    """A counter as a Python int, counters of lanes as an int64 array."""
+    times = np.asarray(counter, np.int64) if np.ndim(counter) else int(counter)
+    if np.any(np.less(times, 0)):
+        raise OverflowError(
+            "a loop or branch was passed more often than its int32 counter can hold (2**31 - 1 times in one call); set "
+            "jax_enable_x64, or count calls of fewer steps and add their tallies"
+        )
+    return times
 
 
 def count(f: Callable) -> Callable:
@@ -151,10 +181,16 @@ class _Traced:
     rebuild: Callable[[Sequence[Any]], Any]
 
     def bill(self, walk: Walk) -> Bill:
-        """With the least that must move, which is paid once."""
+        """With what is paid once: the least that must move, and results that are views of arguments, copied."""
         bill = walk.bill(self.alive)
-        least = least_bytes(self.alive, self.closed.consts)
-        return Bill(replace(bill.fixed, least_bytes=least), bill.sites)
+        operations, copied = results_traffic(self.alive)
+        fixed = replace(
+            bill.fixed,
+            operations=bill.fixed.operations + operations,
+            unfused_bytes=bill.fixed.unfused_bytes + copied,
+            least_bytes=least_bytes(self.alive, self.closed.consts),
+        )
+        return Bill(fixed, bill.sites)
 
 
 def _is_data(leaf: Any) -> bool:

@@ -73,6 +73,32 @@ def _instantiated(cotangent: Any) -> Any:
     return make(zero.shape, zero.dtype)
 
 
+def jitted(counted: Any, p: dict[str, Any], n_sites: int) -> Any:
+    """jit with the options of the equation: where its arguments and results lie, and which arguments it may reuse."""
+    options: dict[str, Any] = {"inline": p["inline"]}
+    places = {name: tuple(p.get(name, ())) for name in ("in_shardings", "out_shardings")}
+    if any(isinstance(s, jax.sharding.Sharding) for s in places["in_shardings"]):
+        options["in_shardings"] = places["in_shardings"]
+    if any(isinstance(s, jax.sharding.Sharding) for s in places["out_shardings"]):
+        options["out_shardings"] = (list(places["out_shardings"]), [None] * n_sites)
+    donated = tuple(i for i, given in enumerate(p.get("donated_invars", ())) if given)
+    return jax.jit(counted, donate_argnums=donated, **options)
+
+
+def of_one_lane(counted: Any) -> Any:
+    """A `custom_vmap` function whose cost depends on data: its rule would replace the program that is counted."""
+    outer = jax.custom_batching.custom_vmap(counted)
+
+    @outer.def_vmap
+    def refuse(axis_size: int, in_batched: Any, *args: Any) -> Any:
+        raise NotImplementedError(
+            "vmap(count(f)) cannot tell what one lane costs where f holds a custom_vmap function whose cost depends on "
+            "data, since its rule runs all lanes in its own way; use count(vmap(f)), the cost of all lanes together"
+        )
+
+    return outer
+
+
 def implementation(eqn: Any) -> Any:
     """The jaxpr of a primitive that is written in JAX itself, else None.
 

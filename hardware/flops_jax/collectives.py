@@ -40,7 +40,7 @@ def _reduction(eqn: Any) -> Cost:
         x, out = given.aval, made.aval
         over_devices = x.size
         if any(isinstance(name, int) for name in names):  # axes of the array itself, of a program under vmap
-            total += (x.size - out.size) * each(x, "add")
+            total += max(0, x.size - out.size) * each(x, "add")
             over_devices = out.size
         n = _group(eqn, [name for name in names if not isinstance(name, int)])
         if n is None:

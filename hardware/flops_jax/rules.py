@@ -12,6 +12,7 @@ Conventions (FLOP = floating-point arithmetic; see also `hardware.formulas`):
 The dtype of the arithmetic is that of the result; of products and convolutions, that of the operands (bfloat16 operands
 summed in float32 run at the bfloat16 rate) or what their `precision` names. Operations and bytes:
 `hardware.flops_jax.traffic`. Call-like and looping primitives are not here: `hardware.flops_jax.walk` walks into them.
+An equation whose rule fails is named uncounted: counting never stops a program.
 A rule for a further primitive is added with `RULES["name"] = function_of_an_eqn`, of elementwise kind unless
 `KIND["name"]` says otherwise.
 """
@@ -59,14 +60,18 @@ TRANSCENDENTAL = """
 """
 # How the names of dot algorithms begin, as BF16_BF16_F32.
 ALGORITHMS = {"F16": "float16", "BF16": "bfloat16", "TF32": "tf32", "F32": "float32", "F64": "float64"}
+# Those of several passes are as precise, and as slow, as this dtype (`hardware.projection.rates.PASSES`): FLOP are the
+# model's, of one pass.
+OF_PASSES = {"BF16_BF16_F32_X3": "tf32", "BF16_BF16_F32_X6": "float32", "BF16_BF16_F32_X9": "float32",
+             "TF32_TF32_F32_X3": "float32"}  # fmt: skip
 
 
-def price(eqn: Any, stored: dict[Any, int] | None = None) -> Cost | None:
-    """The cost of one equation, or None when there is no rule for its primitive. `stored`: see `traffic`."""
+def price(eqn: Any, stored: dict[Any, int] | None = None, mine: frozenset[int] = frozenset()) -> Cost | None:
+    """The cost of one equation, or None when there is no rule for its primitive. `stored`, `mine`: see `traffic`."""
     name = eqn.primitive.name
     if name not in RULES:
         return None
-    operations, unfused_bytes = traffic(eqn, stored)
+    operations, unfused_bytes = traffic(eqn, stored, mine)
     kind = KIND.get(name, "elementwise")
     known = RULES[name](eqn)
     known = known.of(kind, _dtype(eqn, kind)) if known.flop else known
@@ -85,10 +90,11 @@ def rule(*names: str, kind: str = "elementwise") -> Callable:
 def _dtype(eqn: Any, kind: str) -> str:
     """The name of the dtype that an equation of floating-point numbers computes in; complex ones are pairs of reals."""
     if kind in ("matmul", "convolution"):
-        algorithm = getattr(eqn.params.get("precision"), "name", "").partition("_")[0]
-        if algorithm in ALGORITHMS:
-            return ALGORITHMS[algorithm]
-        numbers = [jnp.promote_types(eqn.invars[0].aval.dtype, eqn.invars[1].aval.dtype)]
+        algorithm = getattr(eqn.params.get("precision"), "name", "")
+        if algorithm.partition("_")[0] in ALGORITHMS:
+            return OF_PASSES.get(algorithm) or ALGORITHMS[algorithm.partition("_")[0]]
+        operands = [v.aval.dtype for v in eqn.invars[:2]]  # the wider; promotion, which a user may forbid, can fail
+        numbers = [max(operands, key=lambda d: (jnp.issubdtype(d, jnp.inexact), d.itemsize))]
     else:
         numbers = [v.aval.dtype for v in (*eqn.outvars, *eqn.invars) if hasattr(v.aval, "dtype")]
     name = next((np.dtype(d).name for d in numbers if jnp.issubdtype(d, jnp.inexact)), str(numbers[0]))
@@ -192,11 +198,16 @@ def _cost_of_one(jaxpr: Any) -> Cost:
 
 @rule("reduce", kind="reduction")
 def _general_reduction(eqn: Any) -> Cost:
-    return _cost_of_one(eqn.params["jaxpr"]) * (eqn.invars[0].aval.size - eqn.outvars[0].aval.size)
+    return _cost_of_one(eqn.params["jaxpr"]) * max(0, eqn.invars[0].aval.size - eqn.outvars[0].aval.size)
 
 
 def _window_steps(eqn: Any) -> int:
-    return eqn.outvars[0].aval.size * (math.prod(eqn.params["window_dimensions"]) - 1)
+    """Values that the windows meet, less one a window: padding and holes need no arithmetic."""
+    p, x, out = eqn.params, eqn.invars[0].aval, eqn.outvars[0].aval
+    lows = [low for low, _ in p["padding"]]
+    axes = zip(x.shape, out.shape, p["window_dimensions"], p["window_strides"], lows, p["window_dilation"],
+               p["base_dilation"], strict=True)  # fmt: skip
+    return max(0, math.prod(formulas.valid_taps(*axis) for axis in axes) - out.size)
 
 
 @rule("reduce_window", kind="reduction")

@@ -20,9 +20,9 @@ from jax import lax
 
 from hardware.cost import NOTHING, Cost
 from hardware.flops_jax import collectives, linalg  # noqa: F401 (they register their prices)
-from hardware.flops_jax.bind import bind, implementation, with_derivative_of
+from hardware.flops_jax.bind import bind, implementation, jitted, of_one_lane, with_derivative_of
 from hardware.flops_jax.rules import price
-from hardware.flops_jax.traffic import traffic
+from hardware.flops_jax.traffic import overwritable, size, traffic
 
 # Primitives that run one jaxpr once, and the parameters that may hold it, as several versions of JAX spell them.
 CALLS = """
@@ -49,51 +49,72 @@ class Walk:
     """One traversal; remembers the bill of each jaxpr and equation, so that billing and running agree."""
 
     def __init__(self) -> None:
-        self._bills: dict[int, tuple[Any, Bill]] = {}  # the object is kept so that its id stays its own
+        self._bills: dict[Any, tuple[Any, Bill]] = {}  # the object is kept so that its id stays its own
         self._bodies: dict[int, tuple[Any, Any]] = {}
         self._varying: tuple[Any, ...] = ()  # axes of the mesh whose devices may count differently
 
     # ---- bills ----
 
-    def bill(self, jaxpr: Any) -> Bill:
-        if id(jaxpr) not in self._bills:
+    def bill(self, jaxpr: Any, mine: frozenset[int] = frozenset()) -> Bill:
+        """`mine`: places of the arguments that the jaxpr may overwrite. Only bytes depend on it, never the sites."""
+        if (id(jaxpr), mine) not in self._bills:
             total, stored = Bill(), {}
-            for eqn in jaxpr.eqns:
-                total += self._bill_of(eqn, stored)
-            self._bills[id(jaxpr)] = (jaxpr, total)
-        return self._bills[id(jaxpr)][1]
+            for eqn, own in zip(jaxpr.eqns, overwritable(jaxpr, mine), strict=True):
+                new = self._new_bill(eqn, stored, own)
+                self._bills.setdefault(id(eqn), (eqn, new))
+                total += new
+            self._bills[id(jaxpr), mine] = (jaxpr, total)
+        return self._bills[id(jaxpr), mine][1]
 
-    def _bill_of(self, eqn: Any, stored: dict[Any, int] | None = None) -> Bill:
+    def _bill_of(self, eqn: Any) -> Bill:
+        """Of an equation of a jaxpr whose bill is made; its bytes are those of the first place that it was met in."""
         if id(eqn) not in self._bills:
-            self._bills[id(eqn)] = (eqn, self._new_bill(eqn, stored))
+            self._bills[id(eqn)] = (eqn, self._new_bill(eqn, {}, frozenset()))
         return self._bills[id(eqn)][1]
 
-    def _new_bill(self, eqn: Any, stored: dict[Any, int] | None) -> Bill:
+    def _new_bill(self, eqn: Any, stored: dict[Any, int], mine: frozenset[int]) -> Bill:
+        try:
+            return self._priced(eqn, stored, mine)
+        except Exception:  # a rule's mistake, or a parameter that a later JAX has renamed, must not stop the program
+            return Bill(_uncounted(eqn, stored))
+
+    def _priced(self, eqn: Any, stored: dict[Any, int], mine: frozenset[int]) -> Bill:
         name, params = eqn.primitive.name, eqn.params
-        if name == "scan":
-            body = self.bill(params["jaxpr"].jaxpr)
-            return Bill(body.fixed * params["length"], body.sites if params["length"] else ())
+        if name == "scan":  # what a loop carries, and the row it takes, are its own
+            consts, carry = _scan_sizes(eqn)
+            body = self.bill(params["jaxpr"].jaxpr, frozenset(range(consts, len(params["jaxpr"].in_avals))))
+            rows = [size(aval) for aval in params["jaxpr"].out_avals[carry:]]  # read, and written into their stack
+            stacking = Cost(operations=sum(n > 0 for n in rows), unfused_bytes=2 * sum(rows))
+            if not params["length"]:  # its results are copies of what it would have carried
+                copies = [size(v.aval) for v in eqn.outvars[:carry]]
+                return Bill(Cost(operations=sum(n > 0 for n in copies), unfused_bytes=2 * sum(copies)))
+            return Bill((body.fixed + stacking) * params["length"], body.sites)
         if name == "while":
-            test, body = self.bill(params["cond_jaxpr"].jaxpr), self.bill(params["body_jaxpr"].jaxpr)
+            own = frozenset(range(params["body_nconsts"], len(params["body_jaxpr"].in_avals)))
+            test, body = self.bill(params["cond_jaxpr"].jaxpr), self.bill(params["body_jaxpr"].jaxpr, own)
             return Bill(test.fixed, (test.fixed + body.fixed, *test.sites, *body.sites))
         if name == "cond":
-            branches = [self.bill(b.jaxpr) for b in params["branches"]]
-            if len(set(branches)) == 1 and not branches[0].sites:
-                return branches[0]
-            paid = tuple(b.fixed for b in branches if b.fixed != NOTHING)
-            return Bill(NOTHING, sum((b.sites for b in branches), paid))
+            own = frozenset(i - 1 for i in mine if i)
+            bills = [self.bill(b.jaxpr, own) for b in params["branches"]]
+            plain = [self.bill(b.jaxpr) for b in params["branches"]]  # which sites there are must not depend on `mine`
+            if _same(plain):
+                return max(bills, key=lambda b: b.fixed.unfused_bytes)
+            paid = tuple(b.fixed for b in bills if b.fixed != NOTHING)
+            return Bill(NOTHING, sum((b.sites for b in bills), paid))
         if name == "shard_map":  # each device runs the body; the counters of all devices are summed
-            body = self.bill(params["jaxpr"])
+            body = self.bill(params["jaxpr"], mine)
             return Bill(body.fixed * math.prod(params["mesh"].shape[a] for a in _manual_axes(eqn)), body.sites)
         if name in KERNELS.split():
             return Bill(self._kernel(eqn, stored))
-        known = price(eqn, stored)
+        known = price(eqn, stored, mine)
         if known is not None:
             return Bill(known)
         body = self._body(eqn)
-        return Bill(_uncounted(eqn, stored)) if body is None else self.bill(body.jaxpr)
+        if body is None:
+            return Bill(_uncounted(eqn, stored))
+        return self.bill(body.jaxpr, mine if len(body.in_avals) == len(eqn.invars) else frozenset())
 
-    def _kernel(self, eqn: Any, stored: dict[Any, int] | None) -> Cost:
+    def _kernel(self, eqn: Any, stored: dict[Any, int]) -> Cost:
         """A Pallas kernel: its body once for each point of the grid, and what it moves by its operands and results.
 
         Loops and branches whose length depends on data have no counter in there: the kernel is then named uncounted.
@@ -158,8 +179,8 @@ class Walk:
         if "ft_in" in p:  # jax 0.11 and later
             consts, carry, xs = (list(part) for part in p["ft_in"].update(inputs).unpack())
         else:
-            n, m = p["num_consts"], p["num_consts"] + p["num_carry"]
-            consts, carry, xs = inputs[:n], inputs[n:m], inputs[m:]
+            n, m = _scan_sizes(eqn)
+            consts, carry, xs = inputs[:n], inputs[n : n + m], inputs[n + m :]
 
         def body(state: Any, x: Any) -> Any:
             carry, times = state
@@ -262,19 +283,37 @@ class Walk:
 
         if name in ("jit", "pjit"):
             counted.__name__ = p["name"]
-            return jax.jit(counted, inline=p["inline"])(*inputs)
+            return jitted(counted, p, len(self.bill(body.jaxpr).sites))(*inputs)
         if name in ("remat", "remat2", "checkpoint"):
             return jax.checkpoint(counted, prevent_cse=p["prevent_cse"], policy=p["policy"])(*inputs)
         if name in ("closed_call", "core_call", "call", "eval_jaxpr"):
             return counted(*inputs)
+        if name == "custom_vmap_call":
+            return with_derivative_of(eqn, of_one_lane(counted))(*inputs)
         return with_derivative_of(eqn, counted)(*inputs)
 
 
-def _uncounted(eqn: Any, stored: dict[Any, int] | None) -> Cost:
+def _scan_sizes(eqn: Any) -> tuple[int, int]:
+    """How many constants a scan has, and how many values it carries."""
+    p = eqn.params
+    if "ft_in" in p:  # jax 0.11 and later
+        consts, carry, _ = (list(part) for part in p["ft_in"].update(list(range(len(eqn.invars)))).unpack())
+        return len(consts), len(carry)
+    return p["num_consts"], p["num_carry"]
+
+
+def _same(bills: list[Bill]) -> bool:
+    return len(set(bills)) == 1 and not bills[0].sites
+
+
+def _uncounted(eqn: Any, stored: dict[Any, int]) -> Cost:
     """An equation without a price: its name (and its target's, of a call into foreign code), and what it moves."""
     target = eqn.params.get("target_name")
     name = f"{eqn.primitive.name}[{target}]" if target else eqn.primitive.name
-    operations, unfused_bytes = traffic(eqn, stored)
+    try:
+        operations, unfused_bytes = traffic(eqn, stored)
+    except Exception:  # of an equation unlike any that we know
+        operations, unfused_bytes = 1, 0
     return Cost(uncounted=frozenset({name}), operations=operations, unfused_bytes=unfused_bytes)
 
 
@@ -290,4 +329,10 @@ def _select(keep_on: Any, new: Any, old: Any) -> Any:
 
 
 def _add(times: list[Any], new: list[Any]) -> list[Any]:
-    return [a + b for a, b in zip(times, new, strict=True)]
+    return [a + b if isinstance(b, int) else plus(a, b) for a, b in zip(times, new, strict=True)]
+
+
+def plus(a: Any, b: Any) -> Any:
+    """The sum of two counters; it stays negative once it, or one of them, has overflowed."""
+    a, b = jnp.asarray(a), jnp.asarray(b)
+    return (a + b) | ((a | b) & jnp.iinfo(jnp.result_type(a, b)).min)

@@ -113,8 +113,8 @@ def compile_for(
     Arguments may be arrays or ShapeDtypeStructs. `tally`, the cost that `hardware.count(f)` measured on any machine,
     tells the trips of loops that depend on data; without it they count as one and are named. Matrix products are done
     at f's precision: `jax_default_matmul_precision` holds here as on the TPU.
-    Raises TpuError: unknown device, libtpu absent, topology refused, no compilation (the compiler's reason), timeout;
-    ValueError for a tally of several lanes.
+    Raises TpuError: unknown device, libtpu absent, topology refused, no compilation (the compiler's reason), timeout,
+    a tally of another program or of other shapes; ValueError for a tally of several lanes.
     """
     generation, trips = generation_of(device), measured_trips(tally)
     from hardware.tpu.jax_export import export_for_tpu
@@ -123,6 +123,11 @@ def compile_for(
         exported = export_for_tpu(f, args)
     except Exception as error:  # tracing runs the user's function, which may raise anything
         raise TpuError(f"device={device}: the program cannot be lowered for a TPU: {one_line(str(error))}") from error
+    if tally is not None and _signature(tally) != [_price(price) for price in exported.prices]:
+        raise TpuError(
+            f"device={device}: the tally must be of this program at these shapes, but its prices are of another; pass "
+            "the cost that count(f)(*args) returned"
+        )
     result, text = compile_apart(device, generation, exported.program, exported.x64, timeout_s)
     module = parse(text)
     executed = execute(module, trips, lambda computation, i: i.estimated_cycles or 0)
@@ -139,6 +144,15 @@ def compile_for(
         device, cycles, seconds, _energy(seconds, watts), memory, fused, result["compile_s"],
         tuple(_notes(generation, exported, cycles, fused, clock_hz, watts)), text,
     )  # fmt: skip
+
+
+def _signature(tally: Any) -> list[Any]:
+    return [_price(price) for price in getattr(tally, "prices", (tally,))]
+
+
+def _price(price: Any) -> Any:
+    """What identifies a site. Bytes are left out: an argument that is known when traced is captured, or absent."""
+    return price.flop, price.parts, price.uncounted
 
 
 def _energy(seconds: float | None, watts: Any) -> Interval | None:

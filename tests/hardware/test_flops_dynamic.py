@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -11,7 +15,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from hardware.flops_jax import Tally, count
+from hardware.flops_jax import Tally, count, rules
 
 TRIPS = jnp.array([1, 2, 100])
 TEN = jnp.linspace(0.0, 1.0, 10)
@@ -321,3 +325,85 @@ def test_counts_beyond_32_bits():
     big = jnp.ones((400, 400))
     f = lambda n: lax.fori_loop(0, n, lambda i, x: (big @ x) / 400, big)[0, 0]  # noqa: E731
     assert jax.jit(count(f))(40)[1].flop == 40 * (2 * 400**3 + 400**2) > 2**32
+
+
+# ---- counters that overflow, and what must survive counting ----
+
+NEARLY = 2**31 - 10
+
+
+def test_sums_of_tallies_do_not_overflow():
+    """Tallies of many calls, as numpy counters: their sum is exact, in Python ints, and so is a sum of lanes."""
+    prices = count(spin)(3)[1].prices
+    one = Tally(prices, (np.int32(1), np.int32(NEARLY)))
+    total = one + one + one
+    assert total.flop == 10 * 3 * NEARLY
+    assert all(type(t) is int for t in total.times)
+    lanes = Tally(prices, (np.ones(2, np.int32), np.array([NEARLY, 1], np.int32)))
+    assert [c.flop for c in (lanes + lanes).lanes(2)] == [10 * 2 * NEARLY, 20]
+    assert (count(spin)(3)[1] + count(spin)(4)[1]).flop == 70  # counters of JAX
+
+
+@pytest.mark.parametrize("calls", [2, 3, 5, 8])
+def test_a_counter_that_overflows_says_so(calls):
+    """2**31 and more trips of one site in one program, by adding a loop's counter up; however often it would wrap."""
+    one = Tally(count(spin)(3)[1].prices, (jnp.int32(1), jnp.int32(2**30)))
+    total = jax.jit(lambda one: lax.fori_loop(1, calls, lambda i, total: total + one, one))(one)
+    with pytest.raises(OverflowError, match="jax_enable_x64"):
+        total.resolve()
+    with pytest.raises(OverflowError):
+        _ = total + one
+
+
+def test_a_rule_that_fails_makes_a_lower_bound(monkeypatch):
+    def fails(eqn):
+        raise ZeroDivisionError("a mistake")
+
+    monkeypatch.setitem(rules.RULES, "sin", fails)
+    for f, flop in ((lambda n: jnp.sin(TEN) * 2, 10), (lambda n: lax.fori_loop(0, n, lambda i, x: jnp.sin(x), TEN), 0)):
+        cost = counted(f, 3)
+        assert (cost.flop, cost.uncounted) == (flop, {"sin"})
+
+
+@jax.custom_batching.custom_vmap
+def with_own_vmap(x):
+    return lax.while_loop(lambda c: c[0] < x, lambda c: (c[0] + 1, jnp.tanh(c[1])), (0.0, x))[1]
+
+
+@with_own_vmap.def_vmap
+def _its_rule(axis_size, in_batched, x):
+    return x * 100.0, True
+
+
+def test_a_custom_vmap_rule_is_kept_or_refused():
+    """count(vmap(f)) counts what the rule does; the lanes of vmap(count(f)) would not be what runs."""
+    values = jnp.array([1.0, 2.0])
+    cost = counted(jax.vmap(with_own_vmap), values)
+    assert cost.flop == 2
+    assert counted(with_own_vmap, 3.0).flop == 3 * 2
+    with pytest.raises(NotImplementedError, match="count\\(vmap"):
+        jax.vmap(count(with_own_vmap))(values)
+
+
+def test_donation_and_shardings_of_an_inner_jit_survive():
+    def turns(x, n):
+        return lax.fori_loop(0, n, lambda i, x: x * 2.0, x)
+
+    place = jax.sharding.NamedSharding(jax.make_mesh((1,), ("i",)), jax.sharding.PartitionSpec("i"))
+    f = jax.jit(turns, donate_argnums=0, out_shardings=place)
+    x = jnp.ones(8)
+    result, cost = count(f)(x, 3)
+    assert cost.flop == 24
+    assert result.sharding == place
+    assert x.is_deleted()
+    result, _ = count(jax.jit(turns, in_shardings=(place, None)))(jnp.ones(8), 3)
+    assert np.array_equal(result, np.full(8, 8.0))
+
+
+def test_importing_the_counter_quietens_libtpu():
+    """Where no TPU is, the questions that libtpu would ask of a cloud are answered before JAX starts."""
+    code = "import os, hardware.flops_jax; print(os.environ.get('TPU_SKIP_MDS_QUERY'))"
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("TPU_")}
+    done = subprocess.run([sys.executable, "-c", code], env=clean, capture_output=True, text=True, timeout=100)
+    has_tpu = any(Path("/dev").glob("accel*")) or any(Path("/dev").glob("vfio/*"))
+    assert done.stdout.strip() == ("None" if has_tpu else "1"), done.stderr

@@ -273,6 +273,12 @@ BATTERY = {
         6 * 2,
         0,
     ),
+    "window sums, padded: 2 values in each window at an edge": (
+        lambda x: lax.reduce_window(x, 0.0, lax.add, (3,), (1,), "SAME"),
+        (V,),
+        6 * 2 + 2 * 1,
+        0,
+    ),
     "general reduction: what its computation costs": (
         lambda x: lax.reduce(x, 0.0, lambda a, b: jnp.sin(a) * b, (0,)),
         (V,),

@@ -58,6 +58,24 @@ def convolve(x, k):
             {("matmul", "int8"): 120},
         ),
         (lambda a, b: lax.dot(a, b, precision="highest"), (A, B), {("matmul", "float32"): 120}),
+        # several passes: FLOP are the model's, at the rate of what is as slow
+        (
+            lambda a, b: lax.dot(a, b, precision=lax.DotAlgorithmPreset.BF16_BF16_F32_X6),
+            (A, B),
+            {("matmul", "float32"): 120},
+        ),
+        (
+            lambda a, b: lax.dot(a, b, precision=lax.DotAlgorithmPreset.BF16_BF16_F32_X3),
+            (A, B),
+            {("matmul", "tf32"): 120},
+        ),
+        # two formats that have no common one
+        (
+            lambda a, b: lax.dot(a, b, preferred_element_type=F32),
+            (A.astype(jnp.float8_e4m3fn), B.astype(jnp.float8_e5m2)),
+            {("matmul", "float8_e4m3fn"): 120},
+        ),
+        (lambda a, b: lax.dot(a, b, preferred_element_type=F32), (A.astype(BF16), B), {("matmul", "float32"): 120}),
         # the usual mixed precision: products in bfloat16, the sum in float32
         (
             lambda a, b: (a.astype(BF16) @ b.astype(BF16)).astype(F32).sum(),
@@ -73,6 +91,12 @@ def test_kind_and_precision(f, arguments, by_kind):
     assert cost.flop == sum(by_kind.values())
 
 
+def test_forbidden_promotions_do_not_stop_a_count():
+    with jax.numpy_dtype_promotion("strict"):
+        cost = static_cost(lambda a, b: lax.dot(a, b, preferred_element_type=F32), A.astype(BF16), B)
+    assert cost.by_kind == {("matmul", "float32"): 120}
+
+
 def test_double_precision():
     with jax.enable_x64(True):
         cost = static_cost(lambda x: jnp.sin(x) + x, np.ones(8))
@@ -82,11 +106,20 @@ def test_double_precision():
 # i < 0, i + n, and the choice between i and that: int32 and a boolean
 POSITIVE = (4 + 1) + (4 + 4) + (1 + 4 + 4 + 4)
 
+COPY = 2 * 4 * 8  # of V
+
+
+def put(x, u, i):
+    return lax.dynamic_update_slice(x, u, (i,))
+
+
 # (function, arguments, operations, bytes where nothing is fused), float32: 4 bytes each
 MOVES = {
     "product: both operands and the result": (jnp.matmul, (A, B), 1, 4 * (12 + 20 + 15)),
     "two operations, the value between written and read": (lambda x: jnp.sin(x * x), (V,), 2, 4 * 8 * (2 + 1 + 1 + 1)),
-    "views: nothing": (lambda x: x.reshape(2, 4).T[1:, None], (V,), 0, 0),
+    "views: nothing, until they are read": (lambda x: jnp.sin(x.reshape(2, 4).T[1:, None]), (V,), 1, 4 * 12),
+    "a view of an argument as result: a copy of what it shows": (lambda x: x[2:4].reshape(2, 1), (V,), 1, 4 * 4),
+    "a spread value as result": (lambda: jnp.full(8, 2.0), (), 1, 4 * 8),
     "scalars in the text: free": (lambda x: x + 2.0, (V,), 1, 4 * 16),
     "a broadcast operand counts what it stores": (lambda x, y: x + y, (A, B[:, 0]), 1, 4 * (12 + 4 + 12) + 0),
     "a broadcast scalar": (lambda x: x * jnp.full(8, 2.0), (V,), 1, 4 * 16),
@@ -107,16 +140,53 @@ MOVES = {
         POSITIVE + 4 * (2 * 3 + 1),
     ),
     "update in place: twice the update, and the index": (
-        lambda x, u, i: lax.dynamic_update_slice(x, u, (i,)),
+        lambda x, u, i: lax.dynamic_update_slice(jnp.sin(x), u, (i,)),
+        (V, V[:3], jnp.int32(1)),
+        3 + 2,
+        POSITIVE + 4 * (2 * 3 + 1) + 4 * 16,
+    ),
+    "update of an argument: a copy first": (put, (V, V[:3], jnp.int32(1)), 3 + 1, POSITIVE + 4 * (2 * 3 + 1) + COPY),
+    "update of a view of an argument": (
+        lambda x, u, i: put(x.reshape(2, 4).reshape(8), u, i),
         (V, V[:3], jnp.int32(1)),
         3 + 1,
-        POSITIVE + 4 * (2 * 3 + 1),
+        POSITIVE + 4 * (2 * 3 + 1) + COPY,
+    ),
+    "update of what a call was given": (
+        lambda x, u: jax.jit(lambda y: y.at[:3].set(u, indices_are_sorted=True))(jnp.sin(x)),
+        (V, V[:3]),
+        2,
+        4 * 16 + 4 * 2 * 3,
+    ),
+    "update of a value that is needed again": (
+        lambda x, u, i: (lambda y: (put(y, u, i), y))(jnp.sin(x)),
+        (V, V[:3], jnp.int32(1)),
+        3 + 2,
+        POSITIVE + 4 * (2 * 3 + 1) + 4 * 16 + COPY,
+    ),
+    "update of zeros, which are written first": (
+        lambda u, i: put(jnp.zeros(8), u, i),
+        (V[:3], jnp.int32(1)),
+        3 + 1,
+        POSITIVE + 4 * (2 * 3 + 1) + 4 * 8,
+    ),
+    "updates of what a loop carries: in place": (
+        lambda x, u: lax.scan(lambda x, _: (lax.dynamic_update_slice(x, u, (1,)), None), x, length=5)[0],
+        (V, V[:3]),
+        5,
+        5 * 4 * 2 * 3,
+    ),
+    "a scan that stacks: each row read and written once more": (
+        lambda x: lax.scan(lambda x, _: (x, jnp.sin(x)), x, length=5)[1],
+        (V,),
+        10,
+        5 * 4 * (16 + 16),
     ),
     "scatter-add": (
-        lambda x, i, u: lax.scatter_add(x, i, u, lax.ScatterDimensionNumbers((), (0,), (0,)), mode="clip"),
+        lambda x, i, u: lax.scatter_add(-x, i, u, lax.ScatterDimensionNumbers((), (0,), (0,)), mode="clip"),
         (V, jnp.zeros((3, 1), jnp.int32), V[:3]),
-        1,
-        4 * (2 * 3 + 3),
+        2,
+        4 * 16 + 4 * (2 * 3 + 3),
     ),
     "a copy is an operation": (lambda x: jnp.concatenate([x, x]), (V,), 1, 4 * 32),
     "conversion: 4 bytes read, 2 written": (lambda x: x.astype(BF16), (V,), 1, 8 * (4 + 2)),
@@ -161,6 +231,13 @@ CAPTURED = jnp.arange(8.0)
         (lambda x: jax.jit(lambda x: x * CAPTURED)(x) + CAPTURED, (V,), 24),  # captured twice, one array
         (lambda x: lax.scan(lambda y, _: (y * CAPTURED, None), x, length=100)[0], (V,), 24),
         (lambda x: (CAPTURED @ x, jnp.sin(x))[1], (V,), 16),  # dead code reads nothing
+        (lambda x, i: x[i], (V, jnp.zeros(3, jnp.int32)), 3 + 3 + 3),  # rows taken, not the table
+        (lambda x, i: jax.jit(lambda x: x.reshape(2, 4)[i])(x), (V, jnp.int32(1)), 4 + 1 + 4),
+        (lambda x: x[:2] + x[6:], (V,), 2 + 2 + 2),
+        (lambda x: x[:6] + x[2:], (V,), 8 + 6),  # at most the whole
+        (lambda x: lax.scan(lambda c, i: (c + x[i], None), 0.0, jnp.arange(3))[0], (V,), 3 + 1),
+        (lambda i: CAPTURED[i], (jnp.zeros(3, jnp.int32),), 3 + 3 + 3),
+        (lambda x: x[:2] * x.sum(), (V,), 8 + 2),
     ],
 )
 def test_least_bytes(f, arguments, floats):

@@ -121,6 +121,18 @@ def test_measured_trips_of_a_loop_and_padding():
     assert program.padding is not None and program.padding > 0.05
 
 
+def test_a_tally_of_another_program_is_refused():
+    """Found before anything is compiled, from the prices of the program that is to be."""
+
+    def turns(x, n):
+        return lax.fori_loop(0, n, lambda i, x: jnp.sin(x), x)
+
+    x, n = jnp.ones(8), jnp.int32(3)
+    for foreign in (count(turns)(jnp.ones(9), n)[1], count(jnp.sin)(x)[1]):
+        with pytest.raises(TpuError, match="this program at these shapes"):
+            compile_for(turns, x, n, tally=foreign)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 @needs_libtpu
