@@ -15,7 +15,7 @@ from hardware.devices import host_info
 FOLDER = Path(__file__).parent
 NAMES = (
     "start_up", "main_job", "flocking_errors", "step_ratio", "twins", "battery", "counting_overhead", "calibration",
-    "tpu", "cuda",
+    "tpu", "scaling_fits", "cuda",
 )  # fmt: skip
 
 

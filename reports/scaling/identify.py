@@ -1,0 +1,131 @@
+"""Can the data tell the exponent and the floor at all? Answered by profiling, on any form with one floor."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import fdtri
+
+from reports.scaling.core import Fit, deviance, free_parameters
+from reports.scaling.solver import log_model, minimise
+
+DECADES = 2.5  # of cost; the protocol's least
+FINE = 0.1  # the smallest difference of exponents that a verdict looks for: an interval as narrow is never flat
+STEPS = 60  # of the solver at each point of a profile: what still moves then drifts along a plain
+GONE = 40.0  # off the logarithm of a scale: the term is then below rounding
+FLAT_FLOOR = 0.5  # an interval of E as wide as this share of the lowest fitted error tells floor from no floor no more
+OFFSETS = np.concatenate([[0.0], np.geomspace(1e-3, 1.0, 19)])
+
+
+@dataclass(frozen=True)
+class Identifiability:
+    """What the data can tell. `reasons`: why they cannot, empty when they can.
+
+    `intervals`: per parameter, the values whose profile deviance stays below the quantile of F(1, n − p) at `level`;
+    an end is infinite where the profile never rose that far within the range searched. The profile takes points as
+    independent: with clusters the bootstrap says how wide an interval is, the profile whether it closes.
+    """
+
+    decades: float
+    intervals: dict[str, tuple[float, float]]
+    level: float
+    reasons: tuple[str, ...]
+
+    @property
+    def identified(self) -> bool:
+        return not self.reasons
+
+    @property
+    def verdict(self) -> str:
+        return "cannot tell" if self.reasons else "identified"
+
+
+def identifiability(fit: Fit, decades: float, level: float = 0.9) -> Identifiability:
+    """Profiles the floor and every exponent. `decades`: of cost, that the points cover; 2.5 are needed."""
+    reasons = []
+    if decades < DECADES - 1e-9:  # rounding
+        reasons.append(f"the cost covers {decades:.3g} decades; at least {DECADES:g} are needed")
+    spare = len(fit.residual) - fit.form.degrees
+    if spare < 1:
+        reasons.append(
+            f"{len(fit.residual)} points for {fit.form.degrees} parameters leave nothing to judge the fit by"
+        )
+        return Identifiability(decades, {}, level, tuple(reasons))
+    threshold = float(fdtri(1, spare, level))
+    natural, intervals = fit.natural, {}
+    for index, name in enumerate(fit.form.parameters):
+        if name == "floor":
+            lowest = float(np.exp(log_model(fit.theta[None], fit.points[fit.best].features)).min())
+            unit = float(np.exp(fit.scalings[fit.best].log_unit))
+            low, high = interval = _interval(fit, index, lowest, threshold, least=0.0)
+            intervals[name] = (low * unit, high * unit)
+            if high - low > FLAT_FLOOR * lowest:
+                reasons.append(f"the floor is anywhere in {_text(intervals[name])}: a flat likelihood")
+        elif name.startswith("exponent"):
+            ratio = _spread(fit, index)
+            reach = max(5 * abs(fit.theta[index]), 10 * FINE * ratio)
+            low, high = interval = _interval(fit, index, reach, threshold)
+            low, high = intervals[name] = (interval[0] / ratio, interval[1] / ratio)
+            if high - low > max(FINE, abs(natural[index])):
+                reasons.append(
+                    f"the {name.replace('_', ' of ')} is anywhere in {_text((low, high))}: a flat likelihood"
+                )
+    return Identifiability(decades, intervals, level, tuple(reasons))
+
+
+def profile(fit: Fit, index: int, values: np.ndarray) -> np.ndarray:
+    """The deviance with θ[index], scaled, held at each value and the others fitted. Shape as `values`."""
+    points, free = fit.points[fit.best], free_parameters(fit.form)
+    free[index] = False
+    lowest = float(np.exp(log_model(fit.theta[None], points.features)).min())
+    others = [(0, float(fit.theta[0]))]
+    if len(points.features) > 1:  # a term may not be needed at all: then its exponent is anything
+        scales = [i for i, name in enumerate(fit.form.parameters) if name.startswith("log_scale")]
+        others += [(scale, float(fit.theta[scale]) - GONE) for scale in scales]
+    elif index:
+        others += [(0, 0.8 * lowest)]
+    else:
+        others = [(2, fit.theta[2] * factor) for factor in (0.6, 1.0, 2.0)]
+    starts = np.repeat(fit.theta[None], len(others) * len(values), 0)
+    for number, (other, start) in enumerate(others):
+        rows = slice(number * len(values), (number + 1) * len(values))
+        starts[rows, other], starts[rows, index] = start, values
+    above = np.clip((log_model(starts, points.features) - points.log_y).mean(1), -20, 20)
+    first = 1
+    for x in points.features:  # scales are moved so that each start lies amid the points
+        starts[:, first] -= above
+        first += 1 + len(x)
+    _, objective = minimise(points, starts, np.ones(len(points.log_y)), free, STEPS)
+    return deviance(fit, objective.reshape(len(others), -1).min(0))
+
+
+def _interval(fit: Fit, index: int, reach: float, threshold: float, least: float = -np.inf) -> tuple[float, float]:
+    """Where the profile crosses the threshold on either side of the estimate, interpolated; infinite where nowhere."""
+    ends = []
+    for side in (-1.0, 1.0):
+        values = fit.theta[index] + side * reach * OFFSETS
+        bounded = values.min() < least
+        values = np.maximum(values, least)
+        high = profile(fit, index, values) > threshold
+        if not high.any():
+            ends.append(least if bounded else side * np.inf)
+            continue
+        after = int(high.argmax())
+        for _ in range(3):  # each round divides the bracket by eight
+            values = np.linspace(values[after - 1], values[after], 9)
+            after = int((profile(fit, index, values)[1:] > threshold).argmax()) + 1
+        ends.append(float((values[after - 1] + values[after]) / 2))
+    return ends[0], ends[1]
+
+
+def _spread(fit: Fit, index: int) -> float:
+    """The standard deviation by which the feature of θ[index] was divided: scaled exponent over natural."""
+    spreads = []
+    for spread in fit.scalings[fit.best].spreads:
+        spreads += [1.0, *spread[:, 0]]
+    return float(spreads[index - 1])
+
+
+def _text(interval: tuple[float, float]) -> str:
+    return f"[{interval[0]:.3g}, {interval[1]:.3g}]"
