@@ -58,8 +58,10 @@ def cost_to_error(points: Sequence[tuple[float | None, float | None]], target: f
         if best <= target:
             if before is None or before[0] <= 0 or best <= 0 or math.isinf(before[1]):
                 return float(cost)
-            log_before = math.log(before[1])
-            share = (log_before - math.log(target)) / (log_before - math.log(best))
+            log_before, log_best = math.log(before[1]), math.log(best)
+            if log_before <= log_best:  # errors so close that their logarithms are one number
+                return float(cost)
+            share = (log_before - math.log(target)) / (log_before - log_best)
             return before[0] * (cost / before[0]) ** share
         before = (float(cost), best)
     seen = bool(finite(error for _, error in points))

@@ -114,3 +114,7 @@ def test_targets_are_few_distinct_and_reached_by_somebody(pairs):
     assert 1 <= len(targets) <= 3
     assert targets == sorted(set(targets), reverse=True)
     assert min(ends) <= targets[-1] * (1 + 1e-9)
+
+
+def test_two_errors_that_differ_in_the_last_digit() -> None:
+    assert cost_to_error([(1.0, 1.0000000000000002e-06), (3.0, 1e-06)], 1e-06) == 3.0
