@@ -122,7 +122,7 @@ class Record:
             raw["costs"] = Costs(**{**raw["costs"], **lists})
             raw["curve"] = tuple(Point(**point) for point in raw["curve"])
             record = cls(**raw)
-        except (TypeError, KeyError) as error:
+        except (TypeError, KeyError, AttributeError) as error:
             raise ValueError(f"a field is missing or unknown: {error}") from None
         for part in (record, record.costs, *record.curve):
             for name, kind in _types(type(part)).items():

@@ -170,3 +170,10 @@ def test_the_code_hash_does_not_mind_other_threads(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr("physics_models.syntax.ast.parse", parse)
     assert canonical(CODE) == expected and len(calls) == 3
+
+
+@pytest.mark.parametrize("costs", [None, [], 1, "x", {"uncounted": None}])
+def test_costs_that_are_no_costs_are_refused(costs: Any) -> None:
+    raw = {"schema": SCHEMA, "costs": costs, "curve": []}
+    with pytest.raises(ValueError, match="a field is missing or unknown"):
+        Record.from_json(json.dumps(raw))
