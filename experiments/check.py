@@ -6,7 +6,6 @@ import hashlib
 import importlib.metadata
 import platform
 import re
-import textwrap
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from hardware.calibrate import Calibration, CalibrationError, calibrate
 from hardware.devices import Device, DeviceError, host_info, resolve
 from learners.backends import NAMES
 from physics_models.cache import default_cache_dir
+from reports.text import wrapped
 
 CALIBRATION_S = 10.0
 # What a part of the accounting needs, by the name it is installed under, and how to get it.
@@ -77,15 +77,6 @@ class Findings:
         lines += ["", *(self.calibration.lines() if self.calibration else []), self.calibration_note]
         lines += ["", *(found.verdict for found in self.joules.values())]
         return wrapped(lines, width)
-
-
-def wrapped(lines: list[str], width: int) -> list[str]:
-    """Lines no wider than `width`; what goes on is set in, so that it does not pass for a line of its own."""
-    found = []
-    for line in lines:
-        inset = " " * (len(line) - len(line.lstrip()) + 4)
-        found += textwrap.wrap(line, width, subsequent_indent=inset, break_on_hyphens=False) or [""]
-    return found
 
 
 def check(report: Reporter, anew: bool = False, quick: bool = False, only: str = "all") -> Findings:

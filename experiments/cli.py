@@ -15,8 +15,10 @@ from typing import Any
 from experiments.errors import UserError, nearest
 
 VERBS = ("run", "list", "report", "check", "completion")
-FLAGS = ("--force", "--json", "--quiet", "--config", "--runs", "--out", "--format", "--target")
-FLAGS += ("--mix-joules", "--calibrate", "--quick", "--grid", "--pue")
+FLAGS = (
+    "--force", "--json", "--quiet", "--config", "--runs", "--out", "--format", "--target", "--mix-joules",
+    "--calibrate", "--quick", "--grid", "--pue",
+)  # fmt: skip
 FORMATS = ("terminal", "markdown", "csv", "latex")
 
 EPILOG = """examples:
@@ -30,10 +32,10 @@ EPILOG = """examples:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit code is 0, 2 for a user's mistake, 130 or 143 after Ctrl-C or SIGTERM."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    if arguments[:1] in (
-        ["run"],
-        ["check"],
-    ):  # argparse would refuse the settings after a flag: run TASK --force seed=0
+    if arguments and arguments[0] in (
+        "run",
+        "check",
+    ):  # argparse refuses settings after a flag: run TASK --force seed=0
         arguments[1:] = sorted(_joined(arguments[1:]), key=lambda word: not word.startswith("-"))
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, _stop)  # until a run, which has something to keep, puts its own in place

@@ -7,12 +7,10 @@ is asked as well. Everything about the other device is modelled and says so.
 
 from __future__ import annotations
 
-import math
 import statistics
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from experiments.check import wrapped
 from experiments.config import Settings
 from experiments.errors import UserError
 from experiments.job import Job
@@ -24,9 +22,10 @@ from hardware.catalogue import Entry
 from hardware.cost import Cost
 from hardware.devices import Device, resolve
 from hardware.meter import Meter
-from hardware.projection import Interval, Projection, project
+from hardware.projection import Interval, Projection, of_time, project
 from hardware.tpu import GENERATIONS, TpuError, TpuProgram, compile_for
 from learners.learner import Budget, Learner, Progress
+from reports.text import si, wrapped
 
 STEPS = 100  # trained here; a step's cost varies only where the solver is adaptive
 # What the compiler's estimate leaves out (asynchronous copies, waiting, the host) may well double the time.
@@ -117,7 +116,7 @@ def price(
         raise UserError(f"{job.name} is not trained, so there is no training to price; name another with model=NAME")
     step, work = last.costs[0].share(last.step), learner.engine.fused_work()
     moved, kernels = (None, step.operations) if work is None else (n / last.step for n in work)
-    precision = {"float32": "float32"}.get(tree["dtype"])  # the engines ask for the full precision of dtype
+    precision = "float32" if tree["dtype"] == "float32" else None  # the engines ask for the full precision of dtype
 
     def projected(times: int, where: str | Entry, known: Calibration | None = None) -> Projection:
         bytes_moved = None if moved is None else moved * times
@@ -137,7 +136,7 @@ def price(
         "training step" if job.model.learning == "gradient" else "fit", step, moved,
         None if work is None else kernels, steps, projected(1, entry), whole, device.name, here,
         own.seconds if own else None, known.date if known else "", tpu, reason,
-        _by_compiler(tpu, whole, steps),
+        _by_compiler(tpu, steps, entry, grid, pue),
     )  # fmt: skip
 
 
@@ -157,18 +156,16 @@ def _train(job: Job, device: Device) -> tuple[Learner, Progress, Interval]:
     return learner, before, Interval(min(late), statistics.median(late), max(late))
 
 
-def _by_compiler(tpu: TpuProgram | None, whole: Projection | None, steps: int | None) -> Projection | None:
-    """The budget at the compiler's seconds and joules a step; money and CO2 in proportion."""
-    if tpu is None or tpu.seconds is None or whole is None or steps is None or whole.seconds is None:
+def _by_compiler(
+    tpu: TpuProgram | None, steps: int | None, entry: Entry, grid: str | None, pue: float
+) -> Projection | None:
+    """The budget at the compiler's seconds and joules a step."""
+    if tpu is None or tpu.seconds is None or steps is None:
         return None
-    seconds = tpu.seconds / STEPS * steps
-    energy_j = tpu.energy_j and tpu.energy_j * (steps / STEPS)
-    grams = None
-    if whole.co2_g is not None and whole.energy_j is not None and energy_j is not None:
-        grams = energy_j * (whole.co2_g.value / whole.energy_j.value)
-    money = whole.money_usd and Interval(*(m / whole.seconds.value * seconds for m in [whole.money_usd.value] * 3))
-    spread = Interval(seconds, seconds, seconds * (1 + BEYOND_COMPILER))
-    return Projection(spread, energy_j, money, grams, None, tpu.method, ())
+    times = steps / STEPS
+    seconds = Interval(tpu.seconds, tpu.seconds, tpu.seconds * (1 + BEYOND_COMPILER)) * times
+    joules = None if tpu.energy_j is None else tpu.energy_j * times
+    return of_time(seconds, joules, entry, tpu.method, grid=grid, pue=pue)
 
 
 def _steps(job: Job, step: Cost, last: Progress) -> int | None:
@@ -199,24 +196,13 @@ def _compiled(job: Job, learner: Learner, entry: Entry, report: Reporter) -> tup
         return None, str(error)
 
 
-PREFIXES = {-12: "p", -9: "n", -6: "µ", -3: "m", 0: "", 3: "k", 6: "M", 9: "G", 12: "T", 15: "P", 18: "E", 21: "Z"}
-
-
 def _si(value: float | Interval | None, unit: str) -> str:
-    """1.8e-06, "s" -> "1.8 µs"; an interval in the prefix of its value, as "1.8 µs (1 to 31)"."""
+    """As "1.8 µs"; an interval in the prefix of its value, as "1.8 µs (1 to 31)"."""
     if value is None:
         return "unknown"
-    middle = value.value if isinstance(value, Interval) else value
-    power = 3 * math.floor(math.log10(abs(middle)) / 3) if middle else 0
-    power = min(max(power, min(PREFIXES)), max(PREFIXES))
-    shown = f"{_digits(middle / 10**power)} {PREFIXES[power]}{unit}"
-    if isinstance(value, Interval) and value.low < value.high:
-        shown += f" ({_digits(value.low / 10**power)} to {_digits(value.high / 10**power)})"
-    return shown
-
-
-def _digits(value: float) -> str:
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    if isinstance(value, Interval):
+        return si(value.value, unit, (value.low, value.high))
+    return si(value, unit)
 
 
 def _count(cost: Cost) -> str:

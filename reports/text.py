@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import math
 import re
+import textwrap
 
 NEVER = "never"
+PREFIXES = {-12: "p", -9: "n", -6: "µ", -3: "m", 0: "", 3: "k", 6: "M", 9: "G", 12: "T", 15: "P", 18: "E", 21: "Z"}
 
 LATEX = {
     "\\": r"\textbackslash{}",
@@ -52,6 +54,28 @@ def number(value: float) -> str:
     mantissa, _, exponent = f"{value:.2e}".partition("e")
     mantissa = mantissa.rstrip("0").rstrip(".") if "." in mantissa else mantissa
     return f"{mantissa}e{int(exponent)}"
+
+
+def si(value: float, unit: str, span: tuple[float, float] | None = None) -> str:
+    """Three significant digits with a prefix, as "1.8 µs"; with a span in the same prefix, as "1.8 µs (1 to 31)"."""
+    power = 3 * math.floor(math.log10(abs(value)) / 3) if value else 0
+    power = min(max(power, min(PREFIXES)), max(PREFIXES))
+
+    def digits(number: float) -> str:
+        shown = number / 10**power
+        return f"{shown:,.0f}" if abs(shown) >= 1000 else f"{shown:.3g}"
+
+    text = f"{digits(value)} {PREFIXES[power]}{unit}"
+    return text + (f" ({digits(span[0])} to {digits(span[1])})" if span and span[0] < span[1] else "")
+
+
+def wrapped(lines: list[str], width: int) -> list[str]:
+    """Lines no wider than `width`; what goes on is set in, so that it does not pass for a line of its own."""
+    found = []
+    for line in lines:
+        inset = " " * (len(line) - len(line.lstrip()) + 4)
+        found += textwrap.wrap(line, width, subsequent_indent=inset, break_on_hyphens=False) or [""]
+    return found
 
 
 def latex_number(text: str) -> str:

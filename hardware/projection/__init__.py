@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import difflib
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, SupportsFloat
 
@@ -95,15 +96,25 @@ def project(
     if entry.kind in ("neuromorphic", "fpga") and seconds is None:
         notes = [f"{entry.name}: no FLOP rate holds for it; what it does in a second depends on its design or spikes"]
     energy = None if seconds is None else _energy(work, seconds, entry, calibration, notes)
-    return Projection(
-        seconds,
-        energy,
-        _money(seconds, entry, notes),
-        None if grid is None else _co2(energy, grid, pue, notes),
-        bound_by,
-        method,
-        tuple(dict.fromkeys(notes)),
-    )
+    return of_time(seconds, energy, entry, method, grid=grid, pue=pue, bound_by=bound_by, notes=notes)
+
+
+def of_time(
+    seconds: Interval | None,
+    energy_j: Interval | None,
+    entry: Entry,
+    method: str,
+    *,
+    grid: str | None = None,
+    pue: float = 1.0,
+    bound_by: str | None = None,
+    notes: Sequence[str] = (),
+) -> Projection:
+    """The money and CO2 of seconds and joules that are known already, such as a compiler's estimate."""
+    said = list(notes)
+    money = _money(seconds, entry, said)
+    grams = None if grid is None else _co2(energy_j, grid, pue, said)
+    return Projection(seconds, energy_j, money, grams, bound_by, method, tuple(dict.fromkeys(said)))
 
 
 def _check_types(cost: Any, device: Any, calibration: Any) -> None:

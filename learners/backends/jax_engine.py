@@ -168,21 +168,19 @@ class JaxEngine(Engine):
 
     def _note(self, name: str, cost: Cost | Tally) -> None:
         calls, sum_of_costs = self._ran.get(name, (0, None))
-        if isinstance(cost, Tally):
-            cost = Tally(cost.prices, tuple(np.asarray(t) for t in cost.times))
-            cost = cost if sum_of_costs is None else sum_of_costs + cost
-        self._ran[name] = (calls + 1, cost)
+        self._ran[name] = (calls + 1, cost if sum_of_costs is None else sum_of_costs + cost)
 
     def fused_work(self) -> tuple[int, int] | None:
         total_bytes = kernels = 0
         for name, (calls, cost) in self._ran.items():
             none = Tally(cost.prices, tuple(0 * t for t in cost.times)) if isinstance(cost, Tally) else None
-            try:  # all trips of all calls, and what each call does outside its loops
-                found = [fused(self._programs[name], cost), *[fused(self._programs[name], none)] * (calls - 1)]
+            try:  # all trips of all calls, and what each further call does outside its loops
+                whole = fused(self._programs[name], cost)
+                outside = fused(self._programs[name], none) if calls > 1 else whole
             except HloError:  # a program from another compiler, or one that a cache keeps without its text
                 return None
-            total_bytes += sum(f.fused_bytes for f in found)
-            kernels += sum(f.kernels for f in found)
+            total_bytes += whole.fused_bytes + (calls - 1) * outside.fused_bytes
+            kernels += whole.kernels + (calls - 1) * outside.kernels
         return (total_bytes // self.seeds, kernels // self.seeds) if self._ran else None
 
     def training_program(self, steps: int) -> tuple[Callable, tuple[Any, ...]]:
