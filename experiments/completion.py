@@ -5,23 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
-from experiments.cli import FORMATS, VERBS
+from experiments.cli import VERBS, flags
 from experiments.listing import catalogue, grids
 
 CHOICES = {"backend": ("jax", "torch"), "dtype": ("float32", "float64")}
 KEYS = ("seed=", "budget.flop=", "budget.second=", "budget.joule=", "budget.sample=", "runs=", "targets=", "task.path=")
-FLAGS = {
-    "run": ("--force", "--json", "--quiet", "--config"),
-    "list": ("--json",),
-    "report": ("--runs", "--out", "--format", "--target", "--mix-joules"),
-    "check": ("--calibrate", "--quick", "--grid", "--pue", "--json"),
-}
-# What may follow a flag that takes a value; where nothing is offered, the shell offers file names.
-VALUES = {
-    "--format": lambda: FORMATS,
-    "--grid": grids,
-    **dict.fromkeys(("--runs", "--out", "--target", "--pue"), tuple),
-}
+# What may follow a flag besides the choices of its parser; where nothing is offered, the shell offers file names.
+VALUES = {"--grid": grids}
 
 BASH = """_experiments() {
     local words start=1
@@ -58,21 +48,27 @@ def candidates(words: Sequence[str]) -> list[str]:
     if not before:
         return _starting(VERBS, current)
     verb = before[0]
-    flags = FLAGS.get(verb, ())
-    takes_value = {flag for flag in flags if flag in VALUES}
+    if verb not in VERBS or verb == "completion":
+        return []
+    known_flags = flags(verb)
+    takes_value = {flag for flag, action in known_flags.items() if action.nargs != 0}
+
+    def values_of(flag: str) -> Sequence[str]:
+        return [*(known_flags[flag].choices or VALUES.get(flag, tuple)())]
+
     key, sign, _ = current.partition("=")
     if before[-1] in takes_value:
-        return _starting(VALUES[before[-1]](), current)
+        return _starting(values_of(before[-1]), current)
     if sign and key in takes_value:
-        return _starting([f"{key}={value}" for value in VALUES[key]()], current)
-    words = [word for last, word in pairwise(before) if last not in takes_value and word not in flags]
+        return _starting([f"{key}={value}" for value in values_of(key)], current)
+    words = [word for last, word in pairwise(before) if last not in takes_value and word not in known_flags]
     named = any("=" not in word for word in words)  # a task, or what to list
     known = catalogue()
     if verb == "list":
-        return _starting([*([] if named else known), *flags], current)
+        return _starting([*([] if named else known), *known_flags], current)
     tasks = [] if named else known["task"]
     if verb == "report":
-        return _starting([*tasks, *flags], current)
+        return _starting([*tasks, *known_flags], current)
     if verb not in ("run", "check"):
         return []
     hardware = known.pop("catalogue")
@@ -84,9 +80,9 @@ def candidates(words: Sequence[str]) -> list[str]:
         return _starting([f"{key}={value}" for value in values], current)
     keys = [f"{group}=" for group in (*known, *CHOICES)]
     if verb == "check":
-        return _starting([*tasks, *keys, *flags], current)
+        return _starting([*tasks, *keys, *known_flags], current)
     keys.remove("task=")
-    return _starting([*tasks, *keys, *KEYS, *flags], current)
+    return _starting([*tasks, *keys, *KEYS, *known_flags], current)
 
 
 def _starting(valid: object, current: str) -> list[str]:

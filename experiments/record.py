@@ -10,12 +10,15 @@ from dataclasses import asdict, dataclass, field, fields
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
-SCHEMA = 1
+SCHEMA = 2
 
 # A run's status. The first two are results that a rerun finds and keeps; the others are tried again.
 FINISHED, DIVERGED = "finished", "diverged"
 INTERRUPTED, OUT_OF_MEMORY, SKIPPED = "interrupted", "out_of_memory", "skipped"
 FINAL = (FINISHED, DIVERGED, SKIPPED)
+
+# What a run is for: itself, a trial of tuning, or a row that every comparison shows.
+ROLES = RUN, TRIAL, REFERENCE = "run", "trial", "reference"
 
 PHASES = ("data", "compile", "tune", "train", "evaluate", "infer")
 
@@ -26,6 +29,7 @@ class Point:
 
     `flop`, `energy_j`, `seconds`: training only; compilation and evaluation are not charged. `samples`: training
     windows seen. `train_loss`: mean since the point before (None where there is no loss). None is unknown.
+    `test`: errors of the same weights on test data, by metric, for reports: neither tuning nor stopping reads them.
     """
 
     step: int
@@ -35,6 +39,7 @@ class Point:
     energy_j: float | None
     train_loss: float | None
     error: float | None
+    test: dict[str, float | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -49,7 +54,8 @@ class Costs:
     `energy_uncertainty` is that of the training joules, relative; `energy_reason` says why joules are missing.
     `energy_covers`: what draws them (one GPU, all processors of the machine); `energy_notes`: faults in reading them.
     `net_energy_j`: `energy_j` less what the resting device would have drawn (`idle_power_w`, where it was measured).
-    Where seeds ran together in one program this is an equal share of what was measured (`shared_by` seeds).
+    Where runs shared one program this is an equal share of what was measured (`shared_by` runs).
+    `infer_*_per_time_unit`: of predicting one trajectory over one time unit of the task.
     """
 
     train_flop: int | None = None
@@ -60,6 +66,8 @@ class Costs:
     train_fused_bytes: int | None = None
     train_unfused_bytes: int | None = None
     infer_flop_per_time_unit: float | None = None
+    infer_seconds_per_time_unit: float | None = None
+    infer_energy_j_per_time_unit: float | None = None
     flop_method: str = ""
     uncounted: tuple[str, ...] = ()
     seconds: dict[str, float] = field(default_factory=dict)
@@ -77,7 +85,11 @@ class Costs:
 
 @dataclass(frozen=True)
 class Record:
-    """One run: one (task, model, budget, device, seed)."""
+    """One run: one (task, model, budget, device, seed).
+
+    `role`: see `ROLES`. `studies`: the studies that it belongs to, each with the hash of its file when the run joined.
+    `tuning`: of a tuned run, what was chosen and from which trials (`trials`: their identities); empty otherwise.
+    """
 
     identity: str
     task: str
@@ -98,6 +110,9 @@ class Record:
     versions: dict[str, str] = field(default_factory=dict)
     host: dict[str, Any] = field(default_factory=dict)
     started: str = ""
+    role: str = RUN
+    studies: dict[str, str] = field(default_factory=dict)
+    tuning: dict[str, Any] = field(default_factory=dict)
     schema: int = SCHEMA
 
     def to_json(self) -> str:

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from experiments.cli import FORMATS, VERBS, _parser
-from experiments.completion import BASH, CHOICES, FLAGS, KEYS, VALUES, candidates, script
+from experiments.cli import VERBS, _parser, flags
+from experiments.completion import BASH, CHOICES, KEYS, candidates, script
 from experiments.listing import catalogue, grids
+from experiments.verbs.report import FORMATS
 from hardware import catalogue as hardware_catalogue
 from hardware.grid import carbon_intensity
 from hardware.grid import grids as known_grids
@@ -52,10 +53,10 @@ GRIDS = list(grids())
         ([""], sorted(VERBS)),
         (["list", "gr|"], ["grid"]),
         (["list", "grid", "|"], ["--json"]),
-        (["report", "--|"], sorted(FLAGS["report"])),
+        (["report", "--|"], sorted(flags("report"))),
         (["report", "flocking", "--mix|"], ["--mix-joules"]),
-        (["report", "|"], sorted([*TASKS, *FLAGS["report"]])),
-        (["report", "flocking", "|"], sorted(FLAGS["report"])),
+        (["report", "|"], sorted([*TASKS, *flags("report")])),
+        (["report", "flocking", "|"], sorted(flags("report"))),
         (["report", "--runs", "|"], []),
         (["report", "--runs", "flocking", "pend|"], ["pendulum"]),
         (["report", "flocking", "--format", "|"], sorted(FORMATS)),
@@ -86,7 +87,7 @@ def test_all_that_is_offered_is_understood() -> None:
     from experiments import config
 
     offered = set(candidates(["run", "pendulum", "|"]))
-    assert {word for word in offered if word.startswith("--")} == set(FLAGS["run"])
+    assert {word for word in offered if word.startswith("--")} == set(flags("run"))
     for group in ("model", "budget", "tracking", "experiment"):
         assert candidates(["run", "pendulum", f"{group}=|"]) == [
             f"{group}={name}" for name in config._group_choices(group)
@@ -103,16 +104,14 @@ def test_all_that_is_offered_is_understood() -> None:
             part = part[name]
 
 
-def test_the_flags_are_those_of_the_parser() -> None:
+def test_verbs_and_flags_and_their_values_are_those_of_the_parsers() -> None:
     (verbs,) = (action.choices for action in _parser()._actions if action.dest == "verb")
     assert verbs is not None and list(verbs) == list(VERBS)
-    for verb, flags in FLAGS.items():
-        actions = [action for action in dict(verbs)[verb]._actions if action.option_strings and action.dest != "help"]
-        assert sorted(flags) == sorted(action.option_strings[-1] for action in actions)
-        takes_value = {action.option_strings[-1]: action.choices for action in actions if action.nargs != 0}
-        assert set(takes_value) == set(flags) & set(VALUES)
-        for flag, choices in takes_value.items():
-            assert choices is None or list(VALUES[flag]()) == list(choices)
+    for name in VERBS:
+        shown = {word for word in candidates([name, "--|"])}
+        assert shown == (set() if name == "completion" else set(flags(name)))
+        for flag, action in flags(name).items():
+            assert action.choices is None or candidates([name, flag, "|"]) == list(action.choices)
 
 
 # -- What is listed of hardware ------------------------------------------------------------------------------------
