@@ -10,6 +10,7 @@ from experiments.listing import catalogue, grids
 
 CHOICES = {"backend": ("jax", "torch"), "dtype": ("float32", "float64")}
 KEYS = ("seed=", "budget.flop=", "budget.second=", "budget.joule=", "budget.sample=", "runs=", "targets=", "task.path=")
+STUDIES = ("sweep", "report", "status", "watch", "dashboard")  # verbs that take study=NAME
 # What may follow a flag besides the choices of its parser; where nothing is offered, the shell offers file names.
 VALUES = {"--grid": grids}
 
@@ -67,10 +68,15 @@ def candidates(words: Sequence[str]) -> list[str]:
     if verb == "list":
         return _starting([*([] if named else known), *known_flags], current)
     tasks = [] if named else known["task"]
-    if verb == "report":
-        return _starting([*tasks, *known_flags], current)
+    studies = known.pop("study")
+    if verb in STUDIES:
+        if sign:
+            return _starting([f"study={name}" for name in studies], current) if key == "study" else []
+        chosen = named or any(word.startswith("study=") for word in words)
+        first = [] if chosen else ["study=", *(tasks if verb == "report" else [])]
+        return _starting([*first, *known_flags], current)
     if verb not in ("run", "check"):
-        return []
+        return _starting(known_flags, current)
     hardware = known.pop("catalogue")
     del known["metric"], known["grid"]  # no settings
     if sign:

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from experiments.metrics.base import Metric
+from experiments.metrics.base import Metric, View
 from experiments.task import Task
 from experiments.trajectories import Segments, Trajectories
+from hardware.energy.reader import EnergyReader
+from hardware.energy.window import update_s
+from hardware.meter import Meter
 from learners.learner import Learner
 
 PRIMARY = "rollout_nrmse"  # the error of curves: what validation watches
 MAX_SEGMENTS = 256  # of each kind: enough for a standard error of a few per cent
+INFER_S = 0.2  # a clock is read well enough in it; a counter wants ten of its updates, a second on NVIDIA's GPUs
+INFER_UPDATES = 10
 
 
 @dataclass
 class Evaluation:
-    """Test results of every seed: metrics by name, and one whole test trajectory predicted (seeds, T, *state)."""
+    """Test results of every seed: metrics by name, and one whole test trajectory predicted (seeds, T, *state).
+
+    `infer_*`: of one trajectory over one time unit of the task; None before they are measured, and where unknown.
+    """
 
     metrics: list[dict[str, float]]
     units: dict[str, str]
@@ -25,26 +34,71 @@ class Evaluation:
     example_times: np.ndarray
     example_truth: np.ndarray
     example_predicted: list[np.ndarray] = field(default_factory=list)
+    infer_seconds_per_time_unit: float | None = None
+    infer_energy_j_per_time_unit: float | None = None
 
 
-def validation_predictions(learner: Learner, task: Task) -> tuple[Segments, np.ndarray]:
-    """The validation segments, and their predictions (seeds, S, P, *state)."""
-    true = thin(task.segments["val"])
-    return true, learner.predict(true.y[:, 0], true.times)[0]
+class CurveErrors:
+    """Errors along a curve, of whatever weights a learner predicts with: the primary one on validation data, and on
+    test data those of all metrics that are `along_curve`. The test errors are for reports, and for nobody else."""
+
+    def __init__(self, task: Task, metrics: dict[str, Metric]) -> None:
+        self._task, self._primary = task, metrics[PRIMARY]
+        self._along = {name: metric for name, metric in metrics.items() if metric.along_curve and metric.applies(task)}
+        self._val = thin(task.segments["val"])
+        self._test: dict[View, Segments] = {}
+        for metric in self._along.values():
+            self._test.setdefault(metric.view, thin(_test_segments(task, metric.view)))
+
+    def __call__(self, learner: Learner) -> tuple[list[float], list[dict[str, float]]]:
+        """By seed: the validation error, and the test errors by metric."""
+        predicted = learner.predict(self._val.y[:, 0], self._val.times)[0]
+        errors = [self._primary(self._task, self._val, states) for states in predicted]
+        views = {view: learner.predict(true.y[:, 0], true.times)[0] for view, true in self._test.items()}
+        tests = [
+            {name: m(self._task, self._test[m.view], views[m.view][seed]) for name, m in self._along.items()}
+            for seed in range(len(learner.seeds))
+        ]
+        return errors, tests
 
 
-def validation_errors(learner: Learner, task: Task, primary: Metric) -> list[float]:
-    """The primary error of each seed on the validation segments."""
-    true, predicted = validation_predictions(learner, task)
-    return [primary(task, true, states) for states in predicted]
+def _test_segments(task: Task, view: View) -> Segments:
+    """All test data as segments of one kind."""
+    if view == "unit":
+        return task.segments["test"]
+    return one_step_segments(task.test) if view == "one_step" else full_segments(task.test)
+
+
+def measure_inference(learner: Learner, task: Task, meter: Meter, reader: EnergyReader) -> tuple[float, float | None]:
+    """Seconds and joules of predicting one trajectory over one time unit, in full batches, as part of phase "infer".
+
+    The prediction is repeated until the window is long enough to be read; joules are None where even so they are not
+    known. The first call is not the first use: validation has predicted before.
+    """
+    true = task.segments["val"]
+    rows = np.arange(learner.engine.predict_batch) % true.count
+    y0, times = true.y[rows, 0], true.times[rows]
+    duration = float(np.mean(np.nanmax(times, axis=1) - times[:, 0])) / task.unit
+    least = max(INFER_S, INFER_UPDATES * update_s(reader) if reader.method.startswith("measured") else 0.0)
+    before, calls = meter.reading("infer"), 0
+    with meter.phase("infer"):
+        end = time.perf_counter() + least
+        while not calls or time.perf_counter() < end:
+            learner.predict(y0, times)
+            calls += 1
+    after = meter.reading("infer")
+    units = calls * len(rows) * len(learner.seeds) * duration
+    known = before.energy_j is not None and after.energy_j is not None
+    joules = (after.energy_j or 0.0) - (before.energy_j or 0.0) if known else None
+    return (after.seconds - before.seconds) / units, None if joules is None else joules / units
 
 
 def test_results(learner: Learner, task: Task, metrics: dict[str, Metric]) -> Evaluation:
     """All metrics of each seed on the test data."""
     views = {
-        "one_step": thin(one_step_segments(task.test)),
-        "unit": thin(task.segments["test"], 4 * MAX_SEGMENTS),
-        "full": thin(full_segments(task.test)),
+        "one_step": thin(_test_segments(task, "one_step")),
+        "unit": thin(_test_segments(task, "unit"), 4 * MAX_SEGMENTS),
+        "full": thin(_test_segments(task, "full")),
     }
     wanted = {name: metric for name, metric in metrics.items() if metric.applies(task)}
     predictions = {view: learner.predict(true.y[:, 0], true.times, view == "unit") for view, true in views.items()}

@@ -6,11 +6,19 @@ import functools
 import hashlib
 import importlib.metadata
 import inspect
+import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from experiments.errors import UserError
 from experiments.record import SCHEMA, identity_of
+from physics_models.discovery import systems
 from physics_models.syntax import canonical
+
+if TYPE_CHECKING:
+    from experiments.config import Settings
+    from experiments.job import Lane
+    from hardware.devices import Device
 
 ROOT = Path(__file__).parent.parent
 # What decides a run's numbers; the command line, tables and tracking do not.
@@ -21,7 +29,7 @@ CODE = (
     "hardware/energy/*.py", "hardware/meter.py", "hardware/compiled_jax.py", "hardware/hlo/*.py",
     "hardware/catalogue/entry.py", "hardware/catalogue/__init__.py", "hardware/catalogue/generic_server_cpu.yaml",
     "experiments/metrics/*.py", "experiments/task.py", "experiments/evaluate.py", "experiments/run.py",
-    "experiments/job.py",
+    "experiments/execute.py", "experiments/job.py", "experiments/checkpoint.py", "experiments/continued_meter.py",
     "experiments/make_record.py", "experiments/trajectories.py", "experiments/read_*.py", "experiments/data/*.py",
     "experiments/first_guess.py",
 )  # fmt: skip
@@ -60,15 +68,24 @@ def versions() -> dict[str, str]:
     return found
 
 
-def run_config(tree: dict[str, Any], model: dict[str, Any], learning: str, device: str, seed: int) -> dict[str, Any]:
+def run_config(
+    tree: dict[str, Any],
+    model: dict[str, Any],
+    learning: str,
+    device: str,
+    seed: int,
+    learning_rate: float | None = None,
+) -> dict[str, Any]:
     """The part of the resolved configuration that this run depends on; what does not matter to it is left out.
 
-    A fit with an end of its own is thus the same run whatever the budget, and is found again.
+    A fit with an end of its own is thus the same run whatever the budget, and is found again. `learning_rate`: of the
+    run's lane, where it is not the configuration's.
     """
     config = {"task": tree["task"], "model": model, "backend": tree["backend"], "dtype": tree["dtype"]}
     config |= {"device": device, "seed": seed}
     if learning == "gradient":
-        config |= {"training": tree["training"], "budget": tree["budget"]}
+        rate = {} if learning_rate is None else {"learning_rate": float(learning_rate)}
+        config |= {"training": tree["training"] | rate, "budget": tree["budget"]}
     elif learning == "gauss_newton":
         config |= {"training": {"window": tree["training"]["window"]}}
     return config
@@ -88,3 +105,41 @@ def identity(config: dict[str, Any], content: str | None, device_name: str, used
             "schema": SCHEMA,
         }
     )
+
+
+def planned_identity(settings: Settings, lane: Lane, device: Device, content: str | None = None) -> str:
+    """The identity that a run of these settings will have, with nothing simulated: that of `Job.identity`.
+
+    `content`: hash of the user's data where the task is a file of theirs, which is read where None is given (once, as
+    long as it does not change). Raises UserError where it cannot be.
+    """
+    tree = settings.tree
+    system = tree["task"]["equations"] if "path" in tree["task"] else settings.task_name
+    if "path" in tree["task"] and content is None:
+        content = content_of(tree["task"])
+    used = (type(settings.model), systems.load(system) if system else type(None))
+    seed = lane.seed if settings.model.stochastic else 0
+    config = run_config(tree, tree["model"], settings.model.learning, device.kind, seed, lane.learning_rate)
+    return identity(config, content, device.name, used)
+
+
+def content_of(task: dict[str, Any]) -> str:
+    """Hash of the content of the data file that a task names, as its records have it. Raises UserError."""
+    columns = tuple(task["variables"] or ())
+    try:
+        info = os.stat(os.path.expanduser(task["path"]))
+        version = (info.st_mtime_ns, info.st_size, info.st_ino)
+    except OSError:  # a shipped example, or a mistake that reading tells
+        version = ()
+    return _content(task["path"], task["time"], task["trajectory"], columns, task["missing"], version)
+
+
+@functools.lru_cache
+def _content(path: str, time: str, trajectory: str, columns: tuple[str, ...], missing: Any, version: Any) -> str:
+    from experiments.read_trajectories import read
+    from experiments.trajectories import DataError
+
+    try:
+        return read(path, time, trajectory, columns or None, missing).content_hash()
+    except DataError as error:
+        raise UserError(str(error)) from None

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from experiments import record as status
 from experiments.evaluate import longest_segment
-from experiments.identity import identity, run_config
+from experiments.identity import code_hash, identity, run_config
 from experiments.record import Point
 from experiments.task import Task
 from hardware import energy
@@ -22,11 +22,23 @@ PREDICT_BATCH = 128
 
 
 @dataclass(frozen=True)
+class Lane:
+    """One run among those that share a program: its seed, and a learning rate where it is not the configuration's."""
+
+    seed: int
+    learning_rate: float | None = None
+
+    def __str__(self) -> str:
+        return f"{self.seed}" if self.learning_rate is None else f"{self.seed} (learning rate {self.learning_rate:g})"
+
+
+@dataclass(frozen=True)
 class Job:
     """What to run: a model with its options, on a task, within a budget. `tree` is the whole resolved configuration.
 
     `idle`: the power of the device before the runs, for net joules (None where nothing measures it).
     `required`: a budget too small for it is the user's mistake; it is a reason to skip a reference.
+    `role`: what the records are for, see `Record`.
     """
 
     task: Task
@@ -39,31 +51,49 @@ class Job:
     data_seconds: float = 0.0
     required: bool = True
     idle: energy.Idle | None = None
+    role: str = status.RUN
 
     @property
     def name(self) -> str:
         return self.options["name"]
 
-    def learner(self, seeds: Sequence[int]) -> Learner:
-        """The model made trainable on the task's data, for some seeds."""
+    def learner(self, lanes: Sequence[Lane | int]) -> Learner:
+        """The model made trainable on the task's data, for some lanes (or their seeds)."""
+        lanes = [lane if isinstance(lane, Lane) else Lane(lane) for lane in lanes]
         return Learner(
-            self.model, self.task.info, self.recipe, self.task.points(self.recipe.window), seeds, self.tree["backend"],
-            self.tree["dtype"], self.device, PREDICT_BATCH, longest_segment(self.task),
+            self.model, self.task.info, self.recipe, self.task.points(self.recipe.window),
+            [lane.seed for lane in lanes], self.tree["backend"], self.tree["dtype"], self.device, PREDICT_BATCH,
+            longest_segment(self.task), [lane.learning_rate for lane in lanes],
         )  # fmt: skip
 
-    def config(self, seed: int) -> dict[str, Any]:
-        return run_config(self.tree, self.options, self.model.learning, self.device.kind, seed)
+    def config(self, lane: Lane) -> dict[str, Any]:
+        own = self.own(lane)
+        return run_config(
+            self.tree, self.options, self.model.learning, self.device.kind, own.seed, own.learning_rate
+        )  # fmt: skip
 
-    def identity(self, seed: int) -> str:
-        used = (type(self.model), type(self.task.system))
-        return identity(self.config(seed), self.task.facts.get("content"), self.device.name, used)
+    def identity(self, lane: Lane) -> str:
+        return identity(self.config(lane), self.task.facts.get("content"), self.device.name, self._used)
+
+    def own(self, lane: Lane) -> Lane:
+        """The lane as the model knows it: one without a draw of its own has one result, whatever the seed."""
+        return lane if self.model.stochastic else replace(lane, seed=0)
+
+    @property
+    def code(self) -> str:
+        """Hash of the code that matters to the runs."""
+        return code_hash(self._used)
+
+    @property
+    def _used(self) -> tuple[type, ...]:
+        return type(self.model), type(self.task.system)
 
 
 @dataclass
 class Attempt:
-    """What is known of one seed while it trains. `last`: where training stands, whether or not it is on the curve."""
+    """What is known of one lane while it trains. `last`: where training stands, whether or not it is on the curve."""
 
-    seed: int
+    lane: Lane
     last: Progress | None = None
     curve: list[Point] = field(default_factory=list)
     best: float = math.inf

@@ -47,6 +47,7 @@ def catalogue() -> Listing:
         "grid": dict([next(iter(grids().items()))]),
         "budget": _yaml("budget"),
         "experiment": _yaml("experiment"),
+        "study": _yaml("study"),
         "tracking": _yaml("tracking"),
     }
     return Listing(kinds)

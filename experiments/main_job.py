@@ -14,9 +14,9 @@ from typing import Any
 from experiments.config import REAL_DATA, Settings, data_file, model_from, protocol_from, system_from
 from experiments.errors import UserError
 from experiments.evaluate import PRIMARY
-from experiments.job import Job
+from experiments.job import Job, Lane
 from experiments.progress import Reporter
-from experiments.record import Record
+from experiments.record import REFERENCE, Record
 from experiments.run import Interrupted, run
 from experiments.store import Store, StoreError
 from experiments.task import Task, from_file, simulated
@@ -71,7 +71,9 @@ def _guarded(
 ) -> list[Record]:
     """The job's records. A bug in a reference shows its traceback, but does not cost the user the model's own run."""
     try:
-        return run(job, settings.seeds, store, tracker, report, force)
+        lanes = [Lane(seed) for seed in settings.seeds]
+        checkpoint = store.root / ".checkpoints" / job.identity(lanes[0])
+        return run(job, lanes, store, tracker, report, force, checkpoint)
     except (UserError, StoreError):
         raise
     except Exception:
@@ -134,7 +136,7 @@ def _references(main: Job, settings: Settings) -> list[Job]:
         for key in ("solver", "steps", "rtol", "atol"):  # the integrator floor is that of the solver in use
             if key in options and key in main.options:
                 options[key] = main.options[key]
-        jobs.append(replace(main, model=model_from(options), options=options, required=False))
+        jobs.append(replace(main, model=model_from(options), options=options, required=False, role=REFERENCE))
     return jobs
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from experiments.evaluate import PRIMARY, Evaluation
-from experiments.identity import code_hash, versions
+from experiments.identity import versions
 from experiments.job import Attempt, Job
 from experiments.record import Costs, Record
 from experiments.store import Store, write_atomic
@@ -36,6 +36,8 @@ def make_record(
         train_flop_executed=None if last is None else last.executed[index].flop,
         **({} if last is None else _work(last.costs[index], fused)),
         infer_flop_per_time_unit=None if results is None else results.infer_flop_per_time_unit,
+        infer_seconds_per_time_unit=None if results is None else results.infer_seconds_per_time_unit,
+        infer_energy_j_per_time_unit=None if results is None else results.infer_energy_j_per_time_unit,
         flop_method=f"counted:{'jaxpr' if job.tree['backend'] == 'jax' else 'torch_dispatch'}",
         uncounted=() if last is None or learner is None else _uncounted(last, learner),
         seconds={"data": job.data_seconds, **seconds},
@@ -51,26 +53,39 @@ def make_record(
         shared_by=shared,
     )
     return Record(
-        identity=job.identity(attempt.seed),
+        identity=job.identity(attempt.lane),
         task=job.task.name,
         model=job.name,
         backend=job.tree["backend"],
         device=job.device.kind,
-        seed=attempt.seed,
+        seed=attempt.lane.seed,
         status=attempt.status,
         reason=attempt.reason,
-        config=job.config(attempt.seed),
+        config=job.config(attempt.lane),
         parameters=job.model.count(job.task.info) if learner is not None else 0,
         metrics={} if results is None else dict(results.metrics[index]),
         metric_units={} if results is None else results.units,
         costs=costs,
         curve=tuple(attempt.curve),
-        facts={"primary_metric": PRIMARY, **job.task.facts, "device_name": job.device.name},
-        code=code_hash((type(job.model), type(job.task.system))),
+        facts=_facts(job, learner),
+        code=job.code,
         versions=versions(),
         host=host_info(),
         started=started,
+        role=job.role,
     )
+
+
+def _facts(job: Job, learner: Learner | None) -> dict[str, Any]:
+    """What a reader must know of the data. `train_windows`: the distinct training samples there were to learn from."""
+    windows = {} if learner is None else {"train_windows": len(learner.points.starts)}
+    return {
+        "primary_metric": PRIMARY,
+        **job.task.facts,
+        **windows,
+        "data_seed": job.tree["task"]["data_seed"],
+        "device_name": job.device.name,
+    }
 
 
 def _work(cost: Cost, fused: tuple[int, int] | None) -> dict[str, Any]:

@@ -6,7 +6,8 @@ import functools
 import hashlib
 import json
 import math
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields, is_dataclass
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -116,19 +117,20 @@ class Record:
     schema: int = SCHEMA
 
     def to_json(self) -> str:
-        return json.dumps(_finite(asdict(self)), indent=1, allow_nan=False)
+        """The record as JSON text, a field a line and a point a line, closed by the `digest` of its content."""
+        plain = _plain(self)
+        points = ",\n  ".join(json.dumps(point) for point in plain["curve"])
+        lines = {name: json.dumps(value) for name, value in plain.items()} | {"curve": f"[\n  {points}\n ]"}
+        lines["digest"] = json.dumps(digest_of(plain))
+        return "{\n" + ",\n".join(f' "{name}": {text}' for name, text in lines.items()) + "\n}"
 
     @classmethod
     def from_json(cls, text: str) -> Record:
-        """Read a record back; raises ValueError when it is not one, or of another schema."""
-        try:
-            raw = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise ValueError(f"not JSON: {error}") from None
-        if not isinstance(raw, dict) or "schema" not in raw:
-            raise ValueError("not a record: it has no schema number")
-        if raw["schema"] != SCHEMA:
-            raise ValueError(f"its schema is {raw['schema']}; this version reads schema {SCHEMA}")
+        """Read a record back, migrating an older schema.
+
+        Raises ValueError when it is no record, is of a newer schema, or is not what was written (its digest differs).
+        """
+        raw, _ = content(text)
         unknown = set(raw) - {f.name for f in fields(cls)}
         if unknown:
             raise ValueError(f"unknown fields {sorted(unknown)}")
@@ -140,41 +142,97 @@ class Record:
         except (TypeError, KeyError, AttributeError) as error:
             raise ValueError(f"a field is missing or unknown: {error}") from None
         for part in (record, record.costs, *record.curve):
-            for name, kind in _types(type(part)).items():
-                if not _fits(getattr(part, name), kind):
+            for name, fits in _checks(type(part)):
+                if not fits(getattr(part, name)):
                     raise ValueError(f"its field {name} is of the wrong type")
         return record
 
 
-_types = functools.cache(get_type_hints)
+def content(text: str) -> tuple[dict[str, Any], str]:
+    """The verified content of a record's JSON text, in today's schema and without its digest, and its digest.
+
+    Types are not checked. Raises ValueError as `Record.from_json` does.
+    """
+    try:
+        raw = json.loads(text)
+        written = raw.pop("digest", None) if isinstance(raw, dict) else None
+        found = digest_of(raw)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"not JSON: {error}") from None
+    if not isinstance(raw, dict) or "schema" not in raw:
+        raise ValueError("not a record: it has no schema number")
+    version = raw["schema"]
+    if isinstance(version, bool) or not isinstance(version, int) or version not in (SCHEMA, *MIGRATIONS):
+        raise ValueError(f"its schema is {version!r}; this version reads schema {SCHEMA} and older ones")
+    if written != found and (version >= FIRST_WITH_DIGEST or written is not None):
+        raise ValueError(
+            f"it was changed after it was written: its digest says {written}, but its content has {found}; "
+            "restore it, or remove it and run again"
+        )
+    while raw["schema"] != SCHEMA:
+        raw = MIGRATIONS[raw["schema"]](raw)
+    return raw, found if version == SCHEMA else digest_of(raw)
 
 
-def _fits(value: Any, kind: Any) -> bool:
-    """Whether a value is of the annotated type; JSON does not tell 1.0 from 1, but it does tell true."""
-    inner = get_args(kind)
+def digest_of(raw: Any) -> str:
+    """Hash of a record's content, whatever its layout and the order of its keys."""
+    return hashlib.sha256(_canonical(raw).encode()).hexdigest()[:32]
+
+
+def _from_schema_1(raw: dict[str, Any]) -> dict[str, Any]:
+    """Schema 2 added fields only (role, studies, tuning, test errors along the curve, costs of inference); what an old
+    record cannot know of them are their defaults."""
+    return raw | {"schema": 2}
+
+
+FIRST_WITH_DIGEST = 2
+# From each older schema to the next.
+MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _from_schema_1}
+
+@functools.cache
+def _checks(cls: type) -> tuple[tuple[str, Callable[[Any], bool]], ...]:
+    """For each field of a class, whether a value is of its annotated type."""
+    return tuple((name, _check(kind)) for name, kind in get_type_hints(cls).items())
+
+
+@functools.cache
+def _check(kind: Any) -> Callable[[Any], bool]:
+    """Whether a value is of a type; JSON does not tell 1.0 from 1, but it does tell true."""
+    inner = [_check(one) for one in get_args(kind) if one is not ...]
     if get_origin(kind) is UnionType:
-        return any(_fits(value, one) for one in inner)
+        return lambda value: any(fits(value) for fits in inner)
     if get_origin(kind) is dict:
-        return isinstance(value, dict) and all(_fits(item, inner[1]) for item in value.values())
+        return lambda value: isinstance(value, dict) and all(map(inner[1], value.values()))
     if get_origin(kind) is tuple:
-        return isinstance(value, tuple) and all(_fits(item, inner[0]) for item in value)
+        return lambda value: isinstance(value, tuple) and all(map(inner[0], value))
     if kind in (int, float):
-        return isinstance(value, int if kind is int else int | float) and not isinstance(value, bool)
-    return kind is Any or isinstance(value, kind)
+        kinds = (int,) if kind is int else (int, float)
+        return lambda value: isinstance(value, kinds) and not isinstance(value, bool)
+    return lambda value: kind is Any or isinstance(value, kind)
 
 
 def identity_of(config: dict[str, Any]) -> str:
     """Content hash of what determines a run's result, whatever the order of its keys."""
-    canonical = json.dumps(config, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(canonical.encode()).hexdigest()[:20]
+    return hashlib.sha256(_canonical(config).encode()).hexdigest()[:20]
 
 
-def _finite(value: Any) -> Any:
-    """JSON has no NaN or infinity: they become null, which everywhere here means 'no number'."""
+def _canonical(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def _plain(value: Any) -> Any:
+    """What JSON has for a value. It has no NaN or infinity: they become null, which everywhere here means 'no number'."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
+        return {key if isinstance(key, str) else _key(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
+        return [_plain(item) for item in value]
+    if is_dataclass(value):
+        return {f.name: _plain(getattr(value, f.name)) for f in fields(value)}
     return value
+
+
+def _key(key: Any) -> str:
+    """A key that is no text, as JSON writes it."""
+    return next(iter(json.loads(json.dumps({key: None}))))

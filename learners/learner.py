@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +15,10 @@ from hardware.devices import Device
 from learners.backends import engine_of
 from learners.backends.base import Engine, Points, Recipe
 from learners.base import Model, TaskInfo
+from learners.batches import Batches
+from learners.budget import Budget, BudgetError, Progress, enough, fraction_used, steps_by_clock, steps_by_count
 from learners.gauss_newton import levenberg_marquardt
+from learners.snapshot import Snapshot, cost_from_json, cost_to_json, under
 
 if TYPE_CHECKING:
     from hardware.meter import Meter
@@ -27,58 +30,32 @@ CHUNK_STEPS = 200  # steps between looks at the clock, at most: what a compiled 
 CHUNK_SECONDS = 0.5  # and about how long it may take, so that progress and Ctrl-C are prompt
 
 
-class BudgetError(ValueError):
-    """The budget does not pay for the smallest thing the learner can do."""
-
-
-@dataclass(frozen=True)
-class Budget:
-    """When training stops: at the first of these limits, for each seed. None is no limit; all None is refused."""
-
-    flop: float | None = None
-    joule: float | None = None
-    second: float | None = None
-    sample: int | None = None
-
-    def __post_init__(self) -> None:
-        limits = {"flop": self.flop, "joule": self.joule, "second": self.second, "sample": self.sample}
-        for name, value in limits.items():
-            if value is not None and not (math.isfinite(value) and value > 0):
-                raise ValueError(f"{name} must be above 0, but it is {value}")
-        if all(value is None for value in limits.values()):
-            raise ValueError("at least one of flop, joule, second, sample must be given, but all are null")
-
-
 @dataclass
-class Progress:
-    """Where training stands after a chunk. Lists have one entry a seed; joules and seconds are shared equally.
+class _Position:
+    """Where training by gradient stands: all that a fit needs to go on, besides the engine and the batches.
 
-    `costs`: what the model's training required of each seed, `executed`: what was executed for it, both cumulative.
-    `loss`: mean training loss since the last one (NaN where there is none). `checkpoint`: whether the weights are to
-    be evaluated now (log-spaced in steps). `fraction`: of the budget used, by its tightest limit.
+    `leg_end`: the step up to which FLOPs and samples are known to pay. `steps_now`: the length of the next chunk.
+    `loss`: (S, n) since the last checkpoint.
     """
 
-    step: int = 0
-    samples: int = 0
-    costs: list[Cost] = field(default_factory=list)
-    executed: list[Cost] = field(default_factory=list)
-    seconds: float = 0.0
-    energy_j: float | None = None
-    loss: list[float] = field(default_factory=list)
-    checkpoint: bool = False
-    fraction: float = 0.0
-
-    @property
-    def flop(self) -> list[int]:
-        return [cost.flop for cost in self.costs]
+    progress: Progress
+    loss: np.ndarray
+    next_checkpoint: int = 1
+    leg_end: int = 0
+    steps_now: int = 1
 
 
 class Learner:
-    """One model on one task's training data for several seeds. See `Engine` for what runs where."""
+    """One model on one task's training data for several seeds. See `Engine` for what runs where.
+
+    `learning_rates`: of each seed where it differs from the recipe's (None where it does not). A seed may come twice
+    with another rate.
+    """
 
     def __init__(
         self, model: Model, info: TaskInfo, recipe: Recipe, points: Points, seeds: Sequence[int], backend: str,
         dtype: str = "float32", device: Device = CPU, predict_batch: int = 128, predict_times: int = 128,
+        learning_rates: Sequence[float | None] | None = None,
     ) -> None:  # fmt: skip
         if len(points.starts) == 0:  # batches would be waited for in vain
             raise ValueError(
@@ -86,11 +63,22 @@ class Learner:
             )
         self.model, self.info, self.recipe, self.points, self.seeds = model, info, recipe, points, tuple(seeds)
         # One stream for a seed's weights and one for its batches, independent of each other and of the data.
-        self._batches = [_Batches(points.starts, np.random.default_rng([seed, BATCH_STREAM])) for seed in seeds]
+        self._batches = [Batches(points.starts, np.random.default_rng([seed, BATCH_STREAM])) for seed in seeds]
         self._drawn = [self._draw(np.random.default_rng([seed, WEIGHT_STREAM])) for seed in seeds]
         self.engine: Engine = engine_of(backend)(
-            model, info, recipe, points, self._drawn, dtype, device, CHUNK_STEPS, predict_batch, predict_times
+            model,
+            info,
+            recipe,
+            points,
+            self._drawn,
+            dtype,
+            device,
+            CHUNK_STEPS,
+            predict_batch,
+            predict_times,
+            [recipe.learning_rate if rate is None else rate for rate in learning_rates or [None] * len(self.seeds)],
         )
+        self._position: _Position | None = None  # before training by gradient
 
     def _draw(self, rng: np.random.Generator) -> dict[str, Any]:
         return {name: spec.draw(rng) for name, spec in self.model.parts(self.info).items()}
@@ -165,45 +153,57 @@ class Learner:
             yield replace(state, loss=list(loss), checkpoint=True)
 
     def _fit_gradient(self, budget: Budget, meter: Meter) -> Iterator[Progress]:
-        n_seeds, batch = len(self.seeds), self.recipe.batch
-        state = Progress(costs=[Cost()] * n_seeds, executed=[Cost()] * n_seeds)
+        """Chunks of steps, each a call of the engine, in legs; at the end of a leg it is seen how many more steps FLOPs
+        and samples pay for. Where legs end depends on nothing but the steps, and so does the result, whatever the
+        chunks were and however often training was stopped and gone on with."""
         if budget.joule is not None and meter.energy_method == "none":
             raise BudgetError(f"budget.joule cannot be kept: {meter.energy_reason}")
-        yield self._untrained()
-        next_checkpoint, steps_now, loss = 1, 1, np.zeros((n_seeds, 0))
+        n_seeds, batch = len(self.seeds), self.recipe.batch
+        if self._position is None:
+            yield self._untrained()
+            nothing = Progress(costs=[Cost()] * n_seeds, executed=[Cost()] * n_seeds)
+            self._position = _Position(nothing, np.zeros((n_seeds, 0)))
+        at = self._position
         while True:
-            affordable = self._affordable(budget, state, batch)
-            if not self.model.has_fixed_cost:  # the steps to come may cost more than those so far: end in small steps
-                affordable = (affordable + 1) // 2
-            n = min(CHUNK_STEPS, steps_now, next_checkpoint - state.step, affordable)
+            state = at.progress
+            if state.step >= at.leg_end:
+                paid = self._careful(steps_by_count(budget, state, batch))
+                at.leg_end = int(min(at.next_checkpoint, state.step + paid))
+            by_clock = self._careful(steps_by_clock(budget, state, n_seeds))
+            n = int(min(CHUNK_STEPS, at.steps_now, at.leg_end - state.step, by_clock))
             if n < 1:
-                break
+                return
             starts = np.stack([batches.steps(n, batch) for batches in self._batches])
             before = time.perf_counter()
             with meter.phase("train"):
                 done = self.engine.train(starts)
             took = time.perf_counter() - before
-            steps_now = max(1, min(2 * n, int(CHUNK_SECONDS * n / max(took, 1e-9))))
             costs = [a + b for a, b in zip(state.costs, done.costs, strict=True)]
-            executed = [a + b for a, b in zip(state.executed, done.executed, strict=True)]
-            state = Progress(state.step + n, state.samples + n * batch, executed=executed)
+            state = Progress(state.step + n, state.samples + n * batch, executed=done.executed)
             state = self._reading(meter, state, costs)
             if budget.flop is not None and state.step == 1 and max(state.flop) > budget.flop:
                 raise BudgetError(
                     f"budget.flop={budget.flop:g} is less than one training step; "
-                    f"give at least {_enough(max(state.flop))}"
+                    f"give at least {enough(max(state.flop))}"
                 )
-            state.fraction = self._fraction(budget, state)
-            loss = np.concatenate([loss, done.losses], axis=1)
-            last = self._affordable(budget, state, batch) < 1
-            due = state.step >= next_checkpoint or last
+            state.fraction = fraction_used(budget, state)
+            loss = np.concatenate([at.loss, done.losses], axis=1)
             state.loss = [float(np.mean(row)) for row in loss]
-            yield replace(state, checkpoint=due)
-            if due:
-                next_checkpoint = max(state.step + 1, math.ceil(state.step * CHECKPOINT_RATIO))
-                loss = loss[:, :0]
+            paid = steps_by_count(budget, state, batch) if state.step >= at.leg_end else 1
+            last = min(paid, steps_by_clock(budget, state, n_seeds)) < 1
+            state.checkpoint = state.step >= at.next_checkpoint or last
+            # All of it before the caller has its turn, who may take a snapshot.
+            at.progress, at.loss = state, loss[:, :0] if state.checkpoint else loss
+            at.steps_now = max(1, min(2 * n, int(CHUNK_SECONDS * n / max(took, 1e-9))))
+            if state.checkpoint:
+                at.next_checkpoint = max(state.step + 1, math.ceil(state.step * CHECKPOINT_RATIO))
+            yield state
             if last:
-                break
+                return
+
+    def _careful(self, affordable: float) -> float:
+        """Where steps differ in cost those to come may cost more than those so far: the end is approached in halves."""
+        return affordable if self.model.has_fixed_cost else min(CHUNK_STEPS, (affordable + 1) // 2)
 
     def _reading(self, meter: Meter, state: Progress, costs: Sequence[Cost]) -> Progress:
         reading, n = meter.reading("train"), len(self.seeds)
@@ -213,58 +213,42 @@ class Learner:
         state.energy_j = None if reading.energy_j is None else reading.energy_j / n
         return state
 
-    def _fraction(self, budget: Budget, state: Progress) -> float:
-        used = [(max(state.flop), budget.flop), (state.seconds, budget.second), (state.samples, budget.sample)]
-        used.append((state.energy_j or 0.0, budget.joule))
-        return max(float(value / limit) for value, limit in used if limit is not None)
+    # -- stopping and going on ------------------------------------------------------------------------------------
 
-    def _affordable(self, budget: Budget, state: Progress, batch: int) -> int:
-        """Steps that the budget still pays for, at the cost of a step so far."""
-        if state.step == 0:
-            if budget.sample is not None and budget.sample < batch:
-                raise BudgetError(f"budget.sample={budget.sample} is less than one batch; give at least {batch}")
-            return 1  # what a step costs is known after it
-        left = []
-        if budget.flop is not None:
-            each = max(state.flop) / state.step
-            left.append((budget.flop - max(state.flop)) / each)
-        if budget.sample is not None:
-            left.append((budget.sample - state.samples) / batch)
-        if budget.second is not None:
-            left.append((budget.second - state.seconds) / (state.seconds / state.step))
-        if budget.joule is not None:
-            if state.energy_j is not None:
-                left.append((budget.joule - state.energy_j) / max(state.energy_j / state.step, 1e-12))
-            elif state.seconds * len(self.seeds) < COUNTER_SECONDS:
-                left.append(1)  # the counter has not moved yet
-            else:
-                raise BudgetError("budget.joule cannot be kept: the energy counter of this device does not move")
-        # A budget is reached when less than a step is left; half a step of rounding in a sum of floats is not a step.
-        return math.floor(min(left) + 1e-9)
+    @property
+    def progress(self) -> Progress | None:
+        """Where training by gradient stands; None before it has begun, and for other fits."""
+        return None if self._position is None else self._position.progress
+
+    def snapshot(self) -> Snapshot | None:
+        """All that training by gradient has changed, between two chunks of `fit`; None where that is nothing, and for
+        the other fits, which are short and start anew."""
+        at = self._position
+        if at is None:
+            return None
+        engine, batches = self.engine.snapshot(), [batches.state() for batches in self._batches]
+        queues = {str(i): queue for i, (queue, _) in enumerate(batches)}
+        progress = asdict(at.progress)
+        for name in ("costs", "executed"):
+            progress[name] = [cost_to_json(cost) for cost in getattr(at.progress, name)]
+        facts = {
+            "engine": engine.facts,
+            "generators": [generator for _, generator in batches],
+            "progress": progress,
+            "position": {name: getattr(at, name) for name in ("next_checkpoint", "leg_end", "steps_now")},
+        }
+        return Snapshot({**under("engine", engine.arrays), **under("queue", queues), "loss": at.loss.copy()}, facts)
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Be as the learner was of which this is a snapshot; `fit` then goes on. Raises ValueError or KeyError for a
+        snapshot of another learner, which leaves this one unusable."""
+        facts, queues = snapshot.facts, snapshot.part("queue")
+        self.engine.restore(Snapshot(snapshot.part("engine"), facts["engine"]))
+        for i, (batches, generator) in enumerate(zip(self._batches, facts["generators"], strict=True)):
+            batches.restore(queues[str(i)], generator)
+        raw = facts["progress"]
+        costs = {name: [cost_from_json(cost) for cost in raw[name]] for name in ("costs", "executed")}
+        self._position = _Position(Progress(**{**raw, **costs}), snapshot.arrays["loss"], **facts["position"])
 
 
 CHECKPOINT_RATIO = 1.35  # about eight checkpoints a decade of cost
-COUNTER_SECONDS = 1.0  # the slowest energy counter, that of NVIDIA's GPUs, moves ten times in it
-
-
-def _enough(flop: int) -> str:
-    """Rounded up to three digits: the number in the message must itself be enough."""
-    unit = 10 ** max(0, len(str(flop)) - 3)
-    return f"{-(-flop // unit) * unit:.3g}"
-
-
-class _Batches:
-    """Training windows in random order, every one once before any comes again."""
-
-    def __init__(self, starts: np.ndarray, rng: np.random.Generator) -> None:
-        self._starts, self._rng = starts.astype(np.int32), rng
-        self._queue = np.empty(0, np.int32)
-
-    def draw(self, n: int) -> np.ndarray:
-        while len(self._queue) < n:
-            self._queue = np.concatenate([self._queue, self._rng.permutation(self._starts)])
-        taken, self._queue = self._queue[:n], self._queue[n:]
-        return taken
-
-    def steps(self, n: int, batch: int) -> np.ndarray:
-        return self.draw(n * batch).reshape(n, batch)

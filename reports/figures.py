@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,32 +11,16 @@ from experiments.record import DIVERGED, FINISHED, Record
 from reports.notes import energy, kind, stated
 from reports.reach import FLOP, JOULE, curve_points, finite
 from reports.rows import Comparison, Row, compare
+from reports.styles import STYLE, quiet, reference_style, style
 from reports.text import number, plotted
 from reports.trajectories import examples_of, trajectories
 
 if TYPE_CHECKING:
     import numpy as np
 
-# Okabe and Ito's palette, which colour-blind readers tell apart; its yellow is too pale for lines on white.
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#E69F00", "#56B4E9")
-REFERENCE_COLORS = {"true_physics": "#000000", "linear": "#CC79A7", "persistence": "#666666", "simulator": "#666666"}
-DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (5, 1.5, 1, 1.5)), (0, (1.2, 1.2)))
-MARKERS = "osD^vPX"
 FLOOR_GAP = (
     30  # a floor further below the errors than this factor is named at the edge, not drawn: it would squash them
 )
-STYLE: dict[Any, Any] = {
-    "font.size": 10,
-    "font.family": "sans-serif",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.color": "#E6E6E6",
-    "grid.linewidth": 0.6,
-    "svg.fonttype": "none",  # text stays text: it can be searched, edited and read aloud
-    "svg.hashsalt": "reports",  # without a salt of its own every SVG has random identifiers
-    "axes.formatter.use_mathtext": True,
-}
 
 
 def comparison_figure(
@@ -69,9 +52,7 @@ def comparison_figure(
         if examples:
             trajectories(panels[1], comparison, examples, styles)
         paths = [out_stem.with_name(f"{out_stem.name}.{kind}") for kind in ("png", "svg")]
-        with warnings.catch_warnings():
-            # A name may use a script that the font lacks. The figure is still right; nobody can act on the warning.
-            warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        with quiet():
             figure.draw_without_rendering()
             figure.set_layout_engine("none")  # it has done its work; left on, it would do it again for each file
             figure.savefig(paths[0], dpi=160)
@@ -95,22 +76,8 @@ def _shown(comparison: Comparison) -> list[Row]:
 
 
 def _styles(comparison: Comparison) -> list[dict[str, Any]]:
-    styles = []
-    trained = 0
-    for row in comparison:
-        if row.reference:
-            styles.append({"color": REFERENCE_COLORS[row.model], "ls": DASHES[3], "marker": "*"})
-            continue
-        turn = trained // len(COLORS) + trained
-        styles.append(
-            {
-                "color": COLORS[trained % len(COLORS)],
-                "ls": DASHES[turn % len(DASHES)],
-                "marker": MARKERS[turn % len(MARKERS)],
-            }
-        )
-        trained += 1
-    return styles
+    trained = iter(range(len(comparison)))
+    return [reference_style(row.model) if row.reference else style(next(trained)) for row in comparison]
 
 
 # Panels a and b: error against cost.

@@ -20,11 +20,13 @@ class Metric(ABC):
 
     `view`: which segments it wants: "one_step" (single sampling intervals), "unit" (one time unit, see `Task.unit`)
     or "full" (whole test trajectories). `direction`: "lower", "higher" or "truth" (nearer to the truth is better).
+    `along_curve`: whether it is also taken at every point of a run's curve, which costs a prediction of its view.
     """
 
     view: ClassVar[View] = "unit"
     unit: ClassVar[str] = "1"
     direction: ClassVar[Literal["lower", "higher", "truth"]] = "lower"
+    along_curve: ClassVar[bool] = False
 
     def applies(self, task: Task) -> bool:
         return True

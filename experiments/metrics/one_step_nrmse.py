@@ -17,6 +17,7 @@ class OneStepNrmse(Metric):
     """Root mean square error of one interval, in units of the typical increment, so that persistence scores about 1."""
 
     view: ClassVar[View] = "one_step"
+    along_curve: ClassVar[bool] = True
 
     def __call__(self, task: Task, true: Segments, predicted: np.ndarray) -> float:
         return nrmse(task, true, predicted, task.scales.step_std)

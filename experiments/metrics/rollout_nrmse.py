@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -18,6 +19,8 @@ class RolloutNrmse(Metric):
     The standard deviation is that of the training data. 0 is perfect, about 1 is knowing only the mean. The average
     runs over segments, their points and variables.
     """
+
+    along_curve: ClassVar[bool] = True
 
     def __call__(self, task: Task, true: Segments, predicted: np.ndarray) -> float:
         return nrmse(task, true, predicted, task.scales.std)

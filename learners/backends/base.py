@@ -12,6 +12,7 @@ import numpy as np
 from hardware.cost import Cost
 from hardware.devices import Device
 from learners.base import Model, TaskInfo
+from learners.snapshot import Snapshot
 
 DTYPES = ("float32", "float64")
 
@@ -41,9 +42,10 @@ class Recipe:
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} must be 0 or more, but it is {getattr(self, name)}")
 
-    def rate(self, step: Any, minimum: Any = min) -> Any:
-        """Learning rate of step k = 0, 1, ….  `minimum` is the backend's."""
-        return self.learning_rate * minimum((step + 1.0) / self.warmup_steps, 1.0)
+    def rate(self, step: Any, minimum: Any = min, base: Any = None) -> Any:
+        """Learning rate of step k = 0, 1, …, for a lane with a `base` of its own or for the recipe's.  `minimum` is
+        the backend's."""
+        return (self.learning_rate if base is None else base) * minimum((step + 1.0) / self.warmup_steps, 1.0)
 
     def mix(self, step: Any) -> Any:
         """Weight c of the newest weights in the average after step k = 0, 1, …."""
@@ -66,7 +68,8 @@ class Points:
 
 @dataclass
 class Trained:
-    """What a call of `train` did: losses by step (S, n), the cost of each seed, and of what was executed for it."""
+    """What a call of `train` did: losses by step (S, n) and the cost of each seed. `executed`: the cost of all that was
+    executed for each seed by this and all earlier calls (a share of each call would be rounded each time)."""
 
     losses: np.ndarray
     costs: list[Cost]
@@ -78,7 +81,8 @@ class Trained:
 
 
 class Engine(ABC):
-    """One model on one data set, for several seeds at once (S). States go in and out as NumPy arrays.
+    """One model on one data set, for several seeds at once (S), each with a learning rate of its own. States go in
+    and out as NumPy arrays.
 
     The seeds share one compiled program where the backend has such a thing. Everything is synchronised on return,
     so that the caller may read clocks and meters.
@@ -89,9 +93,13 @@ class Engine(ABC):
     def __init__(
         self, model: Model, info: TaskInfo, recipe: Recipe, points: Points, weights: Sequence[dict[str, Any]],
         dtype: str, device: Device, chunk_steps: int, predict_batch: int, predict_times: int,
+        learning_rates: Sequence[float] | None = None,
     ) -> None:  # fmt: skip
         self.model, self.info, self.recipe, self.points = model, info, recipe, points
         self.seeds = len(weights)
+        self.learning_rates = list(learning_rates or [recipe.learning_rate] * self.seeds)
+        if len(self.learning_rates) != self.seeds:
+            raise ValueError(f"{self.seeds} seeds must have a learning rate each, not {len(self.learning_rates)}")
         self.dtype, self.device = dtype, self.framework_device(device)
         self.chunk_steps, self.predict_batch, self.predict_times = chunk_steps, predict_batch, predict_times
         self.uncounted: frozenset[str] = frozenset()  # operations without a rule, met in counted predictions
@@ -108,7 +116,7 @@ class Engine(ABC):
 
     @abstractmethod
     def compile_training(self) -> None:
-        """Compile what `train` runs (nothing to do in an eager backend)."""
+        """Make `train` ready: compile, and take a step that is forgotten. It changes no weights."""
 
     @abstractmethod
     def compile_fit(self, rows: int) -> None:
@@ -145,6 +153,14 @@ class Engine(ABC):
     @abstractmethod
     def weights(self, seed: int) -> dict[str, np.ndarray]:
         """The weights that `predict` uses for the seed with this index, as flat named arrays."""
+
+    @abstractmethod
+    def snapshot(self) -> Snapshot:
+        """All that training by gradient has changed, as copies."""
+
+    @abstractmethod
+    def restore(self, snapshot: Snapshot) -> None:
+        """Be as the engine was of which this is a snapshot. Raises ValueError or KeyError for one of another kind."""
 
     def fused_work(self) -> tuple[int, int] | None:
         """(bytes moved, kernels started) for each seed by the compiled training programs so far, as the compiler fused

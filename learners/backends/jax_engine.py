@@ -21,6 +21,7 @@ from hardware.hlo import HloError
 from learners.backends.base import Engine, Trained
 from learners.backends.jax_ops import JaxOperations, stack
 from learners.base import RegressionModel
+from learners.snapshot import Snapshot, cost_from_json, cost_to_json, same_layout
 
 # The precision of every array is stated by `dtype`; without this, float64 runs would silently be float32.
 jax.config.update("jax_enable_x64", True)
@@ -53,22 +54,22 @@ class JaxEngine(Engine):
             self._static = trainable[0][1]
             params = stack([t[0] for t in trainable])
             self._one, self._unravel = jax.flatten_util.ravel_pytree(trainable[0][0])
-            self._optimiser = optax.adamw(
-                lambda k: self.recipe.rate(jnp.asarray(k, ops.dtype), jnp.minimum),  # an integer would make it float64
-                weight_decay=self.recipe.weight_decay,
-            )
             self._y = ops.constant(self.points.y)
             self._t = (ops.constant(self.points.times), ops.constant(self.points.lengths))
-            self._state = (
-                params,
-                jax.vmap(self._optimiser.init, axis_size=self.seeds)(params),
-                params,
-                jnp.zeros(self.seeds, jnp.int32),
-            )
+            rates = ops.constant(self.learning_rates)
+            optimiser = jax.vmap(lambda rate, params: self._optimiser(rate).init(params))(rates, params)
+            self._state = (params, optimiser, params, jnp.zeros(self.seeds, jnp.int32), rates)
             self._state = jax.tree.map(jnp.copy, self._state)  # each buffer its own, so that all may be donated
         self._best = jax.tree.map(jnp.copy, params)
         self._programs: dict[str, Any] = {}
         self._ran: dict[str, tuple[int, Any]] = {}  # of each training program: calls, and their costs together
+
+    def _optimiser(self, rate: jax.Array) -> optax.GradientTransformation:
+        """Of a lane: its learning rate is an argument of the program, so that lanes with others share it."""
+        dtype = self.ops.dtype  # an integer step would make the rate float64
+        return optax.adamw(
+            lambda k: self.recipe.rate(jnp.asarray(k, dtype), jnp.minimum, rate), weight_decay=self.recipe.weight_decay
+        )
 
     # -- the mathematics of one seed ---------------------------------------------------------------------------
 
@@ -91,13 +92,13 @@ class JaxEngine(Engine):
         return jnp.mean(self._errors(params, y, t, starts) ** 2)
 
     def _step(self, state: Any, y: jax.Array, t: Any, starts: jax.Array) -> Any:
-        params, optimiser, average, k = state
+        params, optimiser, average, k, rate = state
         loss, gradient = jax.value_and_grad(self._loss)(params, y, t, starts)
-        updates, optimiser = self._optimiser.update(gradient, optimiser, params)
+        updates, optimiser = self._optimiser(rate).update(gradient, optimiser, params)
         params = optax.apply_updates(params, updates)
         mix = self.recipe.mix(k.astype(self.ops.dtype))
         average = jax.tree.map(lambda a, w: a + mix * (w - a), average, params)
-        return (params, optimiser, average, k + 1), loss
+        return (params, optimiser, average, k + 1, rate), loss
 
     def _chunk(self, state: Any, y: jax.Array, t: Any, starts: jax.Array, n: jax.Array) -> Any:
         """n <= chunk_steps steps; n is an argument, so that one compiled program serves every length."""
@@ -164,7 +165,8 @@ class JaxEngine(Engine):
         )
         losses = np.asarray(losses)[:, :n]  # waits for the device
         self._note("train", whole)
-        return Trained(losses, lanes.lanes(self.seeds), [whole.resolve().share(self.seeds)] * self.seeds)
+        executed = self._ran["train"][1].resolve().share(self.seeds)
+        return Trained(losses, lanes.lanes(self.seeds), [executed] * self.seeds)
 
     def _note(self, name: str, cost: Cost | Tally) -> None:
         calls, sum_of_costs = self._ran.get(name, (0, None))
@@ -246,7 +248,7 @@ class JaxEngine(Engine):
     def least_squares(self, starts: np.ndarray) -> Cost:
         weight, cost = self._fit_program("least_squares", self._y, self._t, self._put(starts.astype(np.int32)))
         average = {"map": {"weight": self._every_seed(weight)}}
-        self._state = (*self._state[:2], average, self._state[3])
+        self._state = (*self._state[:2], average, *self._state[3:])
         return cost
 
     def _residual(self, theta: jax.Array, y: jax.Array, t: Any, starts: jax.Array) -> jax.Array:
@@ -260,7 +262,7 @@ class JaxEngine(Engine):
     def set_parameters(self, seed: int, theta: np.ndarray) -> None:
         params = self._unravel(self.ops.constant(theta))
         average = jax.tree.map(lambda a, p: a.at[seed].set(p), self._state[2], params)
-        self._state = (*self._state[:2], average, self._state[3])
+        self._state = (*self._state[:2], average, *self._state[3:])
 
     def keep_best(self, better: np.ndarray) -> None:
         if better.any():
@@ -273,7 +275,28 @@ class JaxEngine(Engine):
 
     def use_best(self) -> None:
         # A copy: training on would donate the buffers, and the best weights with them.
-        self._state = (*self._state[:2], jax.tree.map(jnp.copy, self._best), self._state[3])
+        self._state = (*self._state[:2], jax.tree.map(jnp.copy, self._best), *self._state[3:])
+
+    def snapshot(self) -> Snapshot:
+        leaves = jax.tree.leaves((self._state, self._best))
+        arrays = {str(i): np.array(leaf) for i, leaf in enumerate(leaves)}  # copies: training on donates the buffers
+        calls, cost = self._ran.get("train", (0, Cost()))
+        # With the costs of every call, for what `fused_work` makes of them.
+        tally = isinstance(cost, Tally)
+        prices = [cost_to_json(price) for price in (cost.prices if tally else (cost,))]
+        return Snapshot(
+            arrays, {"calls": calls, "prices": prices, "times": [int(t) for t in cost.times] if tally else None}
+        )
+
+    def restore(self, snapshot: Snapshot) -> None:
+        leaves, structure = jax.tree.flatten((self._state, self._best))
+        saved = [same_layout(str(i), snapshot.arrays[str(i)], a.shape, a.dtype) for i, a in enumerate(leaves)]
+        with jax.default_device(self.device):
+            self._state, self._best = jax.tree.unflatten(structure, [jnp.array(a) for a in saved])
+        facts = snapshot.facts
+        prices = tuple(cost_from_json(price) for price in facts["prices"])
+        cost = prices[0] if facts["times"] is None else Tally(prices, tuple(facts["times"]))
+        self._ran = {"train": (facts["calls"], cost)}
 
     def weights(self, seed: int) -> dict[str, np.ndarray]:
         leaves = jax.tree_util.tree_flatten_with_path(self._state[2])[0]

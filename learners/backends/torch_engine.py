@@ -15,6 +15,7 @@ from hardware.flops_torch import FlopCounter
 from learners.backends.base import Engine, Trained
 from learners.backends.torch_ops import TorchOperations
 from learners.base import RegressionModel, Spec
+from learners.snapshot import Snapshot, cost_from_json, cost_to_json, same_layout
 
 
 class TorchEngine(Engine):
@@ -42,7 +43,10 @@ class TorchEngine(Engine):
             for weights in self._weights
             if weights
         ]
+        for optimiser in self._optimisers:
+            _make_moments(optimiser)
         self._steps_done = 0
+        self._executed = [Cost()] * self.seeds
         self._step_costs: dict[Any, Cost] = {}
 
     def _module(self, specs: dict[str, Spec], drawn: dict[str, Any]) -> torch.nn.ModuleDict:
@@ -63,9 +67,17 @@ class TorchEngine(Engine):
         return torch.stack(errors, dim=1) / self.ops.constant(self.info.step_std)
 
     def compile_training(self) -> None:
-        pass  # eager: nothing to compile
+        # Eager: nothing is compiled. But the first step is counted, which takes as long as several, and meets all
+        # it needs for the first time: it is taken now, and forgotten. (Solvers with a step size of their own have more
+        # kinds of steps, each of which is counted as it comes.)
+        if self._optimisers and not self._step_costs:
+            now = self.snapshot()
+            starts = torch.full((self.recipe.batch,), int(self.points.starts[0]), dtype=torch.int32, device=self.device)
+            self._step(0, starts, 0)[0].cpu()
+            self.restore(now)
 
-    compile_prediction = compile_training
+    def compile_prediction(self) -> None:
+        pass
 
     def compile_fit(self, rows: int) -> None:
         pass
@@ -83,7 +95,8 @@ class TorchEngine(Engine):
                 costs[seed] = costs[seed] + cost
             losses[seed] = torch.stack(pending).cpu().numpy()  # waits for the device, once a chunk
         self._steps_done += n
-        return Trained(losses, costs, costs)
+        self._executed = [before + cost for before, cost in zip(self._executed, costs, strict=True)]
+        return Trained(losses, costs, self._executed)
 
     def _step(self, seed: int, starts: torch.Tensor, k: int) -> tuple[torch.Tensor, Cost]:
         """One optimiser step. Its cost is counted once for every number of solver steps met, and looked up after."""
@@ -107,7 +120,7 @@ class TorchEngine(Engine):
         return loss.detach()
 
     def _update(self, seed: int, k: int) -> None:
-        self._optimisers[seed].param_groups[0]["lr"] = self.recipe.rate(k)
+        self._optimisers[seed].param_groups[0]["lr"] = self.recipe.rate(k, base=self.learning_rates[seed])
         self._optimisers[seed].step()
         with torch.no_grad():
             averages, newest = self._mean_weights[seed], self._weights[seed]
@@ -181,8 +194,57 @@ class TorchEngine(Engine):
         for best, average in zip(self._best, self._averages, strict=True):
             average.load_state_dict(best.state_dict())
 
+    def snapshot(self) -> Snapshot:
+        arrays = {}
+        for seed, optimiser in enumerate(self._optimisers):
+            for kind, modules in self._modules.items():
+                for name, value in modules[seed].named_parameters():
+                    arrays[f"{seed}.{kind}.{name}"] = _copy(value)
+            for i, moments in optimiser.state_dict()["state"].items():
+                for name, value in moments.items():
+                    arrays[f"{seed}.optimiser.{i}.{name}"] = _copy(value)
+        executed = [cost_to_json(cost) for cost in self._executed]
+        return Snapshot(arrays, {"steps_done": self._steps_done, "executed": executed})
+
+    @torch.no_grad()
+    def restore(self, snapshot: Snapshot) -> None:
+        for seed, optimiser in enumerate(self._optimisers):
+            for kind, modules in self._modules.items():
+                for name, value in modules[seed].named_parameters():
+                    key = f"{seed}.{kind}.{name}"
+                    numpy_dtype = np.dtype(self.dtype)
+                    saved = same_layout(key, snapshot.arrays[key], tuple(value.shape), numpy_dtype)
+                    value.copy_(torch.as_tensor(saved))
+            state: dict[int, dict[str, torch.Tensor]] = {}
+            for name, saved in snapshot.part(f"{seed}.optimiser").items():
+                i, _, moment = name.partition(".")
+                state.setdefault(int(i), {})[moment] = torch.tensor(saved)
+            optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
+        self._steps_done = snapshot.facts["steps_done"]
+        self._executed = [cost_from_json(cost) for cost in snapshot.facts["executed"]]
+
+    @property
+    def _modules(self) -> dict[str, list[torch.nn.ModuleDict]]:
+        return {"newest": self._parts, "average": self._averages, "best": self._best}
+
     def weights(self, seed: int) -> dict[str, np.ndarray]:
         return {name: value.detach().cpu().numpy() for name, value in self._averages[seed].named_parameters()}
+
+
+def _make_moments(optimiser: torch.optim.Optimizer) -> None:
+    """Make what the optimiser would make in its first step, so that it is no part of that step and of its cost."""
+    [group] = optimiser.param_groups
+    rate, group["lr"] = group["lr"], 0.0
+    for weight in group["params"]:
+        weight.grad = torch.zeros_like(weight)
+    optimiser.step()  # no gradient and no rate: nothing moves
+    for state in optimiser.state.values():
+        state["step"].zero_()
+    group["lr"] = rate
+
+
+def _copy(value: torch.Tensor) -> np.ndarray:
+    return value.detach().cpu().numpy().copy()
 
 
 def solve_ridge(x: torch.Tensor, target: torch.Tensor, ridge: float) -> torch.Tensor:

@@ -17,6 +17,7 @@ EXPONENTS = (0.05, 0.2, 0.6, 1.5, 4.0)  # starts of the exponents, for features 
 LEAST_DELTA = 1e-3  # Hoffmann et al. 2022
 SQUARES = 1e3  # a δ so wide that the loss is that of least squares
 WIDE, FIRST_STEPS, VALLEYS = 0.1, 20, 4
+CANDIDATES = 4  # of the places of a break, those kept after a linear fit
 LOOK = 40  # steps from a second start, before it is given up
 EFFICIENT = 1.345  # Huber's δ in residual scales: 95% efficiency under normal noise (Huber 1981)
 
@@ -100,9 +101,13 @@ def fit_form(form: Form, inputs: np.ndarray, error: np.ndarray, delta: float | N
     if delta is not None and not (np.isfinite(delta) and delta > 0):
         raise ValueError(f"delta, in units of ln error, must be positive, not {delta}")
     scalings = tuple(Scaling.of(raw, inputs, error) for raw in form.candidates(inputs))
-    features = [scaling.features(inputs) for scaling in scalings]
     log_y, stages = np.log(error) - scalings[0].log_unit, [delta] if delta else [SQUARES, None, None]
-    valleys = [_starts(form, log_y, x) for x in features]
+    if form.straight:
+        scalings, valleys = _straight(scalings, inputs, log_y)
+        features = [scaling.features(inputs) for scaling in scalings]
+    else:
+        features = [scaling.features(inputs) for scaling in scalings]
+        valleys = [_starts(form, log_y, x) for x in features]
     residual = log_y
     for stage in stages:
         delta = stage or max(EFFICIENT * _scale(residual, form.degrees), LEAST_DELTA)
@@ -191,6 +196,20 @@ def free_parameters(form: Form) -> np.ndarray:
     free = np.ones(len(form.parameters), dtype=bool)
     free[0] = form.floor
     return free
+
+
+def _straight(
+    scalings: tuple[Scaling, ...], inputs: np.ndarray, log_y: np.ndarray
+) -> tuple[tuple[Scaling, ...], list[np.ndarray]]:
+    """The candidates of least squared error of ln, best first, and for each its θ (1, p): those of a linear fit."""
+    found = []
+    for scaling in scalings:
+        (x,) = scaling.features(inputs)
+        design = np.concatenate([np.ones((1, len(log_y))), -x]).T
+        solution, *_ = np.linalg.lstsq(design, log_y, rcond=None)
+        found.append((float(((design @ solution - log_y) ** 2).sum()), np.concatenate([[0.0], solution])[None]))
+    order = sorted(range(len(found)), key=lambda i: found[i][0])[:CANDIDATES]
+    return tuple(scalings[i] for i in order), [found[i][1] for i in order]
 
 
 def _starts(form: Form, log_y: np.ndarray, features: Sequence[np.ndarray]) -> np.ndarray:

@@ -38,6 +38,11 @@ class Form:
         """How many numbers are fitted."""
         return len(self.parameters) - (not self.floor) + self.searched
 
+    @property
+    def straight(self) -> bool:
+        """Whether ln of the form is linear in its parameters: one term, no floor."""
+        return not self.floor
+
 
 def _logarithms(inputs: np.ndarray) -> tuple[np.ndarray, ...]:
     return tuple(np.log(inputs)[:, None, :])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,16 +49,13 @@ def frontier(
         raise ValueError(f"configuration needs one label a point: {len(y)} points, labels of shape {labels.shape}")
     if not per_decade > 0:
         raise ValueError(f"per_decade must be positive, not {per_decade}")
-    names, of = np.unique(labels, return_inverse=True)
-    groups = [np.flatnonzero(of == group) for group in range(len(names))]
-    x = np.array([np.median(np.log(inputs[0][group])) for group in groups])
-    level = np.array([np.median(np.log(y[group])) for group in groups])
-    noise = _standard_errors(np.log(y), groups, level)
+    names, of = _numbered(labels)
+    counts = np.bincount(of)
+    x, level = medians([np.log(inputs[0]), np.log(y)], of, counts)
+    noise = _standard_errors(np.log(y), of, counts)
     bins = np.floor((x - x.min()) / np.log(10) * per_decade + 1e-9).astype(int)  # 1e-9: bin edges after rounding
-    winners = []
-    for number in np.unique(bins):
-        inside = np.flatnonzero(bins == number)
-        winners.append(inside[np.lexsort((x[inside], level[inside]))[0]])
+    order = np.lexsort((x, level, bins))
+    winners = order[np.diff(bins[order], prepend=-1) > 0]
     kept: list[int] = []
     best: int | None = None
     for winner in winners:
@@ -69,9 +67,29 @@ def frontier(
     return Frontier(np.exp(x[kept]), np.exp(level[kept]), names[kept], np.isin(of, kept))
 
 
-def _standard_errors(log_error: np.ndarray, groups: list[np.ndarray], level: np.ndarray) -> np.ndarray:
+def _numbered(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The different labels, sorted, and the place of each point's among them; whole numbers are counted, not sorted."""
+    if labels.dtype.kind in "iu" and labels.min() >= 0 and labels.max() < 4 * len(labels):
+        there = np.bincount(labels) > 0
+        return np.flatnonzero(there), (np.cumsum(there) - 1)[labels]
+    return np.unique(labels, return_inverse=True)
+
+
+def medians(columns: Sequence[np.ndarray], of: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """The median of each group in each column, (columns, groups): of all groups of one size at once."""
+    order = np.argsort(of.astype(np.int16) if len(counts) < 2**15 else of, kind="stable")
+    first, found = np.cumsum(counts) - counts, np.empty((len(columns), len(counts)))
+    for count in np.unique(counts):
+        groups = np.flatnonzero(counts == count)
+        members = order[first[groups][:, None] + np.arange(count)]
+        for column, values in enumerate(columns):
+            found[column, groups] = np.median(values[members], axis=1)
+    return found
+
+
+def _standard_errors(log_error: np.ndarray, of: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """Of each median: 1.2533·s/√(seeds), the spread s pooled over configurations since a few seeds cannot tell it."""
-    counts = np.array([len(group) for group in groups])
-    squares = sum(float(((log_error[group] - log_error[group].mean()) ** 2).sum()) for group in groups)
+    mean = np.bincount(of, log_error) / counts
+    squares = float(((log_error - mean[of]) ** 2).sum())
     spread = np.sqrt(squares / max(int((counts - 1).sum()), 1))
     return 1.2533 * spread / np.sqrt(counts)

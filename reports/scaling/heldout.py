@@ -11,9 +11,10 @@ from numpy.typing import ArrayLike
 from reports.scaling.bootstrap import Clusters, factors_of, resampled
 from reports.scaling.core import Fit, checked, fit_form, refit
 from reports.scaling.forms import BROKEN, EXPONENTIAL, FLOOR, POWER, Form
-from reports.scaling.intervals import expanded_tail
+from reports.scaling.intervals import Bootstrap
 
 FORMS = (POWER, FLOOR, BROKEN, EXPONENTIAL)
+LARGE = 700.0  # ln of an error that no float holds: forms may predict 0
 
 
 @dataclass(frozen=True)
@@ -21,9 +22,10 @@ class Forecast:
     """One form's prediction of the held-out points, ascending in cost.
 
     `score`: mean |ln(predicted/observed)|, lower is better. `predicted`, `low`, `high`: (m,), pointwise, the interval
-    at `level` for one more observation (resampled parameters and residuals). `inside`: share of the points in it.
-    `bias`: mean of ln(observed/predicted); `bias_interval`: what it may be if the form holds. `predicts`: it is that.
-    A form that fits badly below has a wide interval, so `predicts` counts only together with the `score`.
+    at `level` for one more observation: that of the prediction and that of the residuals, added as variances are.
+    `inside`: share of the points in it. `bias`: mean of ln(observed/predicted); `bias_interval`: what it may be if the
+    form holds, and `p`, two-sided: how rarely it is more. `predicts`: it is that. A form that fits badly below has a
+    wide interval, so `predicts` counts only together with the `score`.
     """
 
     form: str
@@ -36,6 +38,7 @@ class Forecast:
     bias: float
     bias_interval: tuple[float, float]
     level: float
+    p: float
 
     @property
     def predicts(self) -> bool:
@@ -73,7 +76,10 @@ def compare_forms(
 ) -> HeldOut:
     """Fits each form to all but the top `decades` of cost and predicts those.
 
-    Args: as `bootstrap_power_law`. `level`: of the prediction intervals, widened for few clusters as there.
+    Intervals are by the jackknife over clusters, as in `Bootstrap.interval`: each is left out below and above, so that
+    what its points share, in the range fitted and in the range predicted, is in them.
+
+    Args: as `bootstrap_power_law`. `level`: of the intervals.
 
     Raises:
         ValueError: as the fits; or nothing below the held-out range, or fewer points there than a form has parameters.
@@ -92,14 +98,12 @@ def compare_forms(
             f"{int(below.sum())} of {len(y)} points lie below the top {decades:g} decades of cost; at least {most} at "
             "two costs are needed: run smaller budgets too"
         )
-    weights, _ = resampled([labels[below] for labels in factors], resamples, seed)
-    count = min(len(np.unique(labels[below])) for labels in factors)
-    side = expanded_tail((1 - level) / 2, count)
-    rng = np.random.default_rng([seed, 1])
+    _, without = resampled(factors, 2, 0)
+    levels = tuple(len(np.unique(labels)) for labels in factors)
     forecasts = []
     for form in forms:
         fit = fit_form(form, inputs[:, below], y[below], delta)
-        forecasts.append(_forecast(fit, weights, inputs[:, above], y[above], level, side, rng))
+        forecasts.append(_forecast(fit, without, levels, below, inputs[:, above], y[above], level))
     return HeldOut(
         tuple(sorted(forecasts, key=lambda forecast: forecast.score)), inputs[0, above], y[above], int(below.sum())
     )
@@ -107,32 +111,53 @@ def compare_forms(
 
 def _forecast(
     fit: Fit,
-    weights: np.ndarray,
+    without: Sequence[np.ndarray],
+    levels: tuple[int, ...],
+    below: np.ndarray,
     inputs: np.ndarray,
     y: np.ndarray,
     level: float,
-    side: float,
-    rng: np.random.Generator,
 ) -> Forecast:
-    theta, _, best = refit(fit, weights)
-    middle = fit.log_predict(fit.theta[None], np.array([fit.best]), inputs)[0]
-    spread = fit.log_predict(theta, best, inputs)
-    n = len(fit.residual)
-    noise = (fit.residual - fit.residual.mean()) * np.sqrt(n / max(n - fit.form.degrees, 1))
-    future = spread + rng.choice(noise, size=spread.shape)
-    low, high = np.quantile(future, (side, 1 - side), axis=0)
+    """`without`: per factor (levels, n), weights of all points with each level left out. `inputs`, `y`: those above."""
+    costs, at = np.unique(inputs, axis=1, return_inverse=True)
     observed = np.log(y)
-    biases = (future - middle).mean(1)
-    bias_low, bias_high = np.quantile(biases, (side, 1 - side))
+
+    def predicted(theta: np.ndarray, best: np.ndarray) -> np.ndarray:
+        return np.clip(fit.log_predict(theta, best, costs), -LARGE, LARGE)
+
+    middle = predicted(fit.theta[None], np.array([fit.best]))[0]
+    bias = float((observed - middle[at]).mean())
+    jackknife = []  # per factor (levels, 1 + costs): the bias and the predictions
+    for weights in without:
+        theta, _, best = refit(fit, weights[:, below])
+        moved, kept = predicted(theta, best), weights[:, ~below]
+        left = kept.sum(1)
+        biases = (kept * (observed - moved[:, at])).sum(1) / np.maximum(left, 1)
+        jackknife.append(np.column_stack([np.where(left > 0, biases, bias), moved]))
+    names = ("bias", *(str(i) for i in range(len(middle))))
+    estimate = np.concatenate([[bias], middle])
+    spread = Bootstrap(names, estimate, np.repeat(estimate[None], 2, 0), tuple(jackknife), levels)
+    half = np.array([_half(spread, name, level) for name in names])
+    n, tail = len(fit.residual), (1 - level) / 2
+    residual = (fit.residual - fit.residual.mean()) * np.sqrt(n / max(n - fit.form.degrees, 1))
+    noise = np.quantile(-residual, (tail, 1 - tail))
+    low, high = middle - np.hypot(half[1:], noise[0]), middle + np.hypot(half[1:], noise[1])
     return Forecast(
         fit.form.name,
         fit.form.equation,
-        float(np.abs(middle - observed).mean()),
-        np.exp(middle),
-        np.exp(low),
-        np.exp(high),
-        float(((low <= observed) & (observed <= high)).mean()),
-        float((observed - middle).mean()),
-        (float(bias_low), float(bias_high)),
+        float(np.abs(middle[at] - observed).mean()),
+        np.exp(middle[at]),
+        np.exp(low[at]),
+        np.exp(high[at]),
+        float(((low[at] <= observed) & (observed <= high[at])).mean()),
+        bias,
+        (-half[0], half[0]),
         level,
+        spread.p_value("bias"),
     )
+
+
+def _half(spread: Bootstrap, name: str, level: float) -> float:
+    """Half the width of the jackknife interval."""
+    interval = spread.interval(name, level, "jackknife")
+    return float(interval.high - interval.low) / 2

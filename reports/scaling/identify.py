@@ -15,6 +15,7 @@ FINE = 0.1  # the smallest difference of exponents that a verdict looks for: an 
 STEPS = 60  # of the solver at each point of a profile: what still moves then drifts along a plain
 GONE = 40.0  # off the logarithm of a scale: the term is then below rounding
 FLAT_FLOOR = 0.5  # an interval of E as wide as this share of the lowest fitted error tells floor from no floor no more
+FINER = 9  # values within a bracket
 OFFSETS = np.concatenate([[0.0], np.geomspace(1e-3, 1.0, 19)])
 
 
@@ -101,22 +102,30 @@ def profile(fit: Fit, index: int, values: np.ndarray) -> np.ndarray:
 
 
 def _interval(fit: Fit, index: int, reach: float, threshold: float, least: float = -np.inf) -> tuple[float, float]:
-    """Where the profile crosses the threshold on either side of the estimate, interpolated; infinite where nowhere."""
-    ends = []
-    for side in (-1.0, 1.0):
-        values = fit.theta[index] + side * reach * OFFSETS
-        bounded = values.min() < least
-        values = np.maximum(values, least)
-        high = profile(fit, index, values) > threshold
-        if not high.any():
-            ends.append(least if bounded else side * np.inf)
-            continue
-        after = int(high.argmax())
-        for _ in range(3):  # each round divides the bracket by eight
-            values = np.linspace(values[after - 1], values[after], 9)
-            after = int((profile(fit, index, values)[1:] > threshold).argmax()) + 1
-        ends.append(float((values[after - 1] + values[after]) / 2))
-    return ends[0], ends[1]
+    """Where the profile crosses the threshold on either side of the estimate; infinite where nowhere.
+
+    Looked for on a coarse grid, then within the bracket; in the last of them √deviance is taken as straight, which it
+    is for a parabola.
+    """
+    values = np.maximum(fit.theta[index] + reach * np.stack([-OFFSETS, OFFSETS]), least)
+    ends: list[float | None] = [None, None]
+    brackets = []
+    deviances = profile(fit, index, values.ravel()).reshape(values.shape)
+    for side, (high, sign) in enumerate(zip(deviances > threshold, (-1.0, 1.0), strict=True)):
+        if high.any():
+            after = int(high.argmax())
+            brackets.append((side, np.linspace(values[side, after - 1], values[side, after], FINER)))
+        else:
+            ends[side] = least if values[side].min() == least else sign * np.inf
+    if brackets:
+        inside = np.stack([grid for _, grid in brackets])
+        roots = np.sqrt(np.maximum(profile(fit, index, inside.ravel()).reshape(inside.shape), 0))
+        for (side, grid), root in zip(brackets, roots, strict=True):
+            after = int((root[1:] > np.sqrt(threshold)).argmax()) + 1
+            rise = root[after] - root[after - 1]
+            share = np.clip((np.sqrt(threshold) - root[after - 1]) / rise, 0, 1) if rise > 0 else 0.5
+            ends[side] = float(grid[after - 1] + share * (grid[after] - grid[after - 1]))
+    return ends[0], ends[1]  # type: ignore[return-value]
 
 
 def _spread(fit: Fit, index: int) -> float:

@@ -22,9 +22,11 @@ class Scaling:
     """How the error of one model falls on one task along one axis of cost.
 
     `cost`, `error`, `labels`: the frontier over sizes and data, medians over seeds. `member_cost`, `member_error`,
-    `member_cluster` ((n, 2): draw, seed), `member_run` (index into the study's runs): all points on it.
+    `member_cluster` ((n, 2): draw, seed), `member_run` (index into the study's runs): all points on it
+    that are fitted (of very many, medians, each with one of its runs).
     `law`, `boot`, `exponent`, `floor`, `heldout` are None where nothing can be fitted; `reasons` then say why.
     `band`: costs, and the error's median, low and high there, extrapolated beyond the data; (4, n) or None.
+    `start`: the cost from which the law is fitted (before it training has not begun to lower the error).
     `runs`: how many runs there are, by status.
     """
 
@@ -48,6 +50,7 @@ class Scaling:
     identifiability: Identifiability | None = None
     band: np.ndarray | None = None
     reasons: tuple[str, ...] = ()
+    start: float | None = None
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,7 @@ class Contest:
     structured at equal error (the least that both have). `crossover`: the cost from which the black box is better.
     `improvement`: the probability that a structured run has the lower final error. `says` is one of `SAYS`.
     `sentence` says it in words, with the numbers; `reasons` are what stands against saying more.
+    `common`: the costs that both have, over which the exponents are compared. `equal_error`: that of `cost_ratio`.
     """
 
     task: str
@@ -87,6 +91,8 @@ class Contest:
     crossover: Estimate
     improvement: Estimate
     reasons: tuple[str, ...] = ()
+    common: tuple[float, float] | None = None
+    equal_error: float | None = None
 
 
 @dataclass(frozen=True)
@@ -109,7 +115,8 @@ class Extrapolation:
 @dataclass(frozen=True)
 class BreakEven:
     """Predictions (time units of one trajectory) after which one model's lifetime cost, training and inference, is less
-    than another's at equal error: `queries`, infinite for never, 0 for from the start. `other` may be "simulator"."""
+    than another's at equal error: `queries`, infinite for never, 0 for from the start. `until`: where it is less from
+    the start, but dearer a prediction, the predictions up to which it is. `other` may be "simulator"."""
 
     task: str
     condition: str
@@ -118,6 +125,7 @@ class BreakEven:
     axis: str
     queries: Estimate
     error: float | None = None
+    until: Estimate | None = None
 
 
 @dataclass(frozen=True)
@@ -133,7 +141,8 @@ class Outcome:
 class Verdict:
     """All that a study says. `headline`: one or two sentences, in words. `profiles`: by axis, for each model the share
     of tasks on which its error is within a factor τ of the best, (τ, share). `interquartile_mean`: of final errors
-    relative to the black box, over tasks and seeds, by model."""
+    relative to the black box, over tasks and seeds, by model. `improvement`: by (structured, black box), the
+    probability that a run of the first has the lower final error, averaged over tasks."""
 
     headline: str
     scalings: tuple[Scaling, ...]
@@ -143,6 +152,7 @@ class Verdict:
     hypotheses: tuple[Outcome, ...] = ()
     profiles: dict[str, dict[str, tuple[np.ndarray, np.ndarray]]] = field(default_factory=dict)
     interquartile_mean: dict[str, Estimate] = field(default_factory=dict)
+    improvement: dict[tuple[str, str], Estimate] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     def scaling(self, task: str, model: str, axis: str = "flop", condition: str = "") -> Scaling | None:

@@ -21,6 +21,7 @@ from hardware.grid import grids as known_grids
 MODELS = sorted(catalogue()["model"])
 TASKS = sorted(catalogue()["task"])
 GRIDS = list(grids())
+STUDIES = sorted(catalogue()["study"])
 
 
 @pytest.mark.parametrize(
@@ -28,7 +29,7 @@ GRIDS = list(grids())
     [
         ([], sorted(VERBS)),
         (["|"], sorted(VERBS)),
-        (["re|"], ["report"]),
+        (["rep|"], ["report"]),
         (["run|"], ["run"]),
         (["run", "flo|"], ["flocking"]),
         (["run", "lo|"], ["lorenz63", "lotka_volterra"]),
@@ -55,7 +56,19 @@ GRIDS = list(grids())
         (["list", "grid", "|"], ["--json"]),
         (["report", "--|"], sorted(flags("report"))),
         (["report", "flocking", "--mix|"], ["--mix-joules"]),
-        (["report", "|"], sorted([*TASKS, *flags("report")])),
+        (["report", "|"], sorted(["study=", *TASKS, *flags("report")])),
+        (["report", "study=qu|"], ["study=quick"]),
+        (["report", "study=quick", "|"], sorted(flags("report"))),
+        (["sweep", "|"], sorted(["study=", *flags("sweep")])),
+        (["sweep", "st|"], ["study="]),
+        (["sweep", "study=|"], [f"study={name}" for name in STUDIES]),
+        (["sweep", "study=la|"], ["study=ladder"]),
+        (["sweep", "study=quick", "--dry|"], ["--dry-run"]),
+        (["status", "study=qui|"], ["study=quick"]),
+        (["status", "--js|"], ["--json"]),
+        (["run", "study=|"], []),
+        (["run", "st|"], []),
+        (["list", "stu|"], ["study"]),
         (["report", "flocking", "|"], sorted(flags("report"))),
         (["report", "--runs", "|"], []),
         (["report", "--runs", "flocking", "pend|"], ["pendulum"]),

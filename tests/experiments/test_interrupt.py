@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from experiments.record import Record
@@ -143,6 +144,30 @@ def test_the_same_command_finishes_what_was_interrupted(
     assert repeated.status == "finished" and repeated.identity == whole.identity
     assert repeated.metrics == pytest.approx(whole.metrics, rel=1e-4)  # float32 rounding
     assert len(repeated.curve) == len(whole.curve)
+
+
+def test_sigterm_and_the_same_command_again_is_not_having_been_stopped(begin: Begin, tmp_path: Path) -> None:
+    """In three processes, with a real signal: the same record to the bit, but for what clocks and meters say."""
+    words = ["references=[]", "backend=torch", "seed=0", "budget.sample=128000"]
+    for folder in ("whole", "parts"):
+        (tmp_path / folder).mkdir()
+    whole = begin(tmp_path / "whole", *words)
+    assert whole.communicate(timeout=100)[0] != "" and whole.returncode == 0
+    end(begin(tmp_path / "parts", *words), signal.SIGTERM)
+    [partial] = read(tmp_path / "parts").values()
+    assert partial.status == "interrupted"
+    again = begin(tmp_path / "parts", *words)
+    _, said = again.communicate(timeout=100)
+    assert again.returncode == 0 and "mlp: going on from step " in said
+    [one], [two] = (read(tmp_path / folder).values() for folder in ("whole", "parts"))
+    timeless = [[replace(p, seconds=0, energy_j=None) for p in record.curve] for record in (one, two)]
+    assert timeless[0] == timeless[1] and len(timeless[0]) > 10 and one.metrics == two.metrics
+    assert (one.identity, one.costs.train_flop) == (two.identity, two.costs.train_flop)
+    weights = [np.load(tmp_path / folder / one.identity / "weights.npz") for folder in ("whole", "parts")]
+    for name in weights[0].files:
+        np.testing.assert_array_equal(weights[0][name], weights[1][name])
+    assert two.costs.seconds["train"] > partial.costs.seconds["train"] > 0
+    assert not list((tmp_path / "parts" / ".checkpoints").rglob("*.npz"))
 
 
 def test_a_kill_leaves_a_store_that_can_be_read(begin: Begin, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import math
+import time
 from typing import Any, get_args
 
 import numpy as np
@@ -16,6 +17,8 @@ from experiments.metrics.base import Metric, View
 from experiments.metrics.discovery import metrics
 from experiments.task import Task
 from experiments.trajectories import Segments, Trajectories
+from hardware.energy import Unmeasured
+from hardware.meter import Meter
 from physics_models.flocking import Flocking
 
 NAMES = metrics.names()
@@ -266,3 +269,92 @@ def test_thinning_takes_segments_evenly_from_all_of_the_data() -> None:
     counts = np.bincount(few.trajectory // 10, minlength=10)
     assert counts.min() >= 6 and counts.max() <= 7  # 6.4 from every tenth
     np.testing.assert_array_equal(thin(whole, 64).times, few.times)
+
+
+# -- Along a curve, and the cost of inference ------------------------------------------------------------------------
+
+
+class Drift:
+    """Stands in for a learner of two seeds: states move at a constant speed, the second seed's at another."""
+
+    def __init__(self, speeds: tuple[float, float] = (1.0, 2.0), seconds: float = 0.0) -> None:
+        self.speeds, self.seconds, self.seeds = speeds, seconds, (0, 1)
+        self.engine: Any = self
+        self.predict_batch, self.asked = 8, []
+
+    def predict(self, y0: np.ndarray, times: np.ndarray, count_flop: bool = False) -> tuple[np.ndarray, float | None]:
+        self.asked.append(times.shape)
+        time.sleep(self.seconds)
+        moved = (times - times[:, :1])[..., None] * np.array([1.0, 0.0])
+        return np.stack([y0[:, None] + speed * moved for speed in self.speeds]), 12.0 if count_flop else None
+
+
+ALL: dict[str, Metric] = {name: metric(name) for name in NAMES}
+
+
+def test_the_error_that_a_study_fits_is_taken_along_the_curve() -> None:
+    assert {name for name in NAMES if ALL[name].along_curve} == {"one_step_nrmse", "rollout_nrmse"}
+
+
+def test_test_errors_along_a_curve_are_those_at_its_end() -> None:
+    """The same segments where there are few enough of them, so the same numbers."""
+    task, learner = task_of(moving(1.5, 12, 0.1), unit=0.4), Drift()
+    errors, tests = evaluate.CurveErrors(task, ALL)(as_learner(learner))
+    final = evaluate.test_results(as_learner(learner), task, ALL)
+    for seed in range(2):
+        assert tests[seed] == {name: final.metrics[seed][name] for name in ("one_step_nrmse", "rollout_nrmse")}
+        # Validation data are the same as test data here.
+        assert errors[seed] == tests[seed]["rollout_nrmse"]
+    assert tests[0] == pytest.approx(tests[1], rel=1e-9)  # half a unit of speed too little, and too much
+
+
+def test_evaluation_along_a_curve_stays_small() -> None:
+    learner = Drift()
+    evaluate.CurveErrors(task_of(moving(1.5, 400, 0.1, count=5), unit=0.4), ALL)(as_learner(learner))
+    assert sorted(learner.asked) == [(MAX_SEGMENTS, 2), (MAX_SEGMENTS, 5), (MAX_SEGMENTS, 5)]
+
+
+def test_what_test_data_say_changes_no_validation_error() -> None:
+    data = moving(1.5, 12, 0.1)
+    task = task_of(data, unit=0.4)
+    other = dataclasses.replace(task, test=dataclasses.replace(data, y=data.y + 7 * data.times[..., None]))
+    found = [evaluate.CurveErrors(t, ALL)(as_learner(Drift())) for t in (task, other)]
+    assert found[0][0] == found[1][0] and found[0][1] != found[1][1]
+
+
+def as_learner(learner: Drift) -> Any:
+    return learner
+
+
+class Ticking:
+    """A measured counter of 10 W that is updated every so many seconds."""
+
+    method, uncertainty, reason = "measured:ticking", 0.05, None
+
+    def __init__(self, update_s: float) -> None:
+        self.update_s, self._begin = update_s, time.perf_counter()
+
+    def read_j(self) -> float:
+        elapsed = time.perf_counter() - self._begin
+        return 10 * (elapsed - elapsed % self.update_s if self.update_s else elapsed)
+
+
+@pytest.mark.parametrize("update_s", [0.001, 0.06])
+def test_inference_is_measured_in_a_window_long_enough(update_s: float) -> None:
+    """A call of a hundredth of a second predicts 8 trajectories of both seeds over 0.4 of time units of 0.8."""
+    task, learner = task_of(moving(1.5, 4, 0.1), unit=0.8), Drift(seconds=0.01)
+    reader = Ticking(update_s)
+    meter = Meter(reader)
+    seconds, joules = evaluate.measure_inference(as_learner(learner), task, meter, reader)
+    window, calls = meter.reading("infer").seconds, len(learner.asked)
+    assert window >= max(evaluate.INFER_S, evaluate.INFER_UPDATES * update_s)
+    assert seconds == pytest.approx(window / (calls * 8 * 2 * 0.5), rel=1e-9) and seconds >= 0.01 / 8
+    # A counter is off by at most an update at either end of ten and more.
+    assert joules == pytest.approx(10 * seconds, rel=2 / evaluate.INFER_UPDATES)
+
+
+def test_inference_without_a_counter_has_no_joules() -> None:
+    reader = Unmeasured("no counter")
+    task = task_of(moving(1.5, 4, 0.1))
+    seconds, joules = evaluate.measure_inference(as_learner(Drift()), task, Meter(reader), reader)
+    assert seconds > 0 and joules is None

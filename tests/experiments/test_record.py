@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from experiments.record import SCHEMA, Costs, Point, Record, identity_of
+from experiments.record import ROLES, SCHEMA, Costs, Point, Record, digest_of, identity_of
 from experiments.store import Store
 from physics_models.syntax import canonical
 
@@ -32,8 +32,9 @@ JSON = st.recursive(
 )
 DICT = st.dictionaries(TEXT, JSON, max_size=3)
 POINTS = st.builds(
-    Point, step=COUNT, samples=COUNT, flop=COUNT, seconds=FINITE, energy_j=UNKNOWN, train_loss=UNKNOWN, error=UNKNOWN
-)
+    Point, step=COUNT, samples=COUNT, flop=COUNT, seconds=FINITE, energy_j=UNKNOWN, train_loss=UNKNOWN, error=UNKNOWN,
+    test=st.dictionaries(NAME, UNKNOWN, max_size=2),
+)  # fmt: skip
 COSTS = st.builds(
     Costs,
     train_flop=st.none() | COUNT,
@@ -62,8 +63,17 @@ RECORDS = st.builds(
     versions=st.dictionaries(NAME, TEXT, max_size=3),
     costs=COSTS,
     curve=st.lists(POINTS, max_size=3).map(tuple),
+    role=st.sampled_from(ROLES),
+    studies=st.dictionaries(NAME, TEXT, max_size=2),
+    tuning=DICT,
 )
 HERE = settings(max_examples=50, deadline=None)
+
+
+def signed(raw: dict[str, Any]) -> str:
+    """As another program would write it, whose digest is right."""
+    raw = {name: value for name, value in raw.items() if name != "digest"}
+    return json.dumps(raw | {"digest": digest_of(raw)})
 
 
 def without_nan(value: Any) -> Any:
@@ -95,7 +105,7 @@ def test_a_damaged_record_is_refused_by_a_ValueError_and_nothing_else(record: Re
     name = data.draw(st.sampled_from([f.name for f in fields(Record)]))
     raw[name] = data.draw(st.sampled_from([None, True, 3, 0.5, "x", [], [3], {}, {"x": [1]}]))
     try:
-        back = Record.from_json(json.dumps(raw))
+        back = Record.from_json(signed(raw))
     except ValueError:
         return
     # What is accepted is a record that every reader can use: writing and reading it again changes nothing.
@@ -111,14 +121,63 @@ def test_a_damaged_record_is_refused_by_a_ValueError_and_nothing_else(record: Re
         ("null", "no schema number"),
         ("[]", "no schema number"),
         ("{}", "no schema number"),
-        (f'{{"schema": {SCHEMA + 1}}}', f"reads schema {SCHEMA}"),
-        (f'{{"schema": {SCHEMA}}}', "missing"),
-        (f'{{"schema": {SCHEMA}, "colour": 1}}', "colour"),
+        (f'{{"schema": {SCHEMA + 1}}}', f"its schema is {SCHEMA + 1}; this version reads schema {SCHEMA} and older"),
+        ('{"schema": 0}', "its schema is 0"),
+        ('{"schema": "2"}', "its schema is '2'"),
+        ('{"schema": true}', "its schema is True"),
+        ('{"schema": [1]}', "its schema is"),
+        (f'{{"schema": {SCHEMA}, "x": NaN}}', "not JSON"),
+        (signed({"schema": SCHEMA}), "missing"),
+        (signed({"schema": SCHEMA, "colour": 1}), "colour"),
     ],
 )
 def test_what_is_no_record_says_why(text: str, reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
         Record.from_json(text)
+
+
+@HERE
+@given(RECORDS, st.data())
+def test_a_record_that_was_changed_by_hand_is_refused_by_its_digest(record: Record, data: st.DataObject) -> None:
+    raw = json.loads(record.to_json())
+    free = json.dumps(raw, indent=4, sort_keys=True)  # layout and order are free
+    assert Record.from_json(free) == Record.from_json(record.to_json())
+    name = data.draw(st.sampled_from([name for name in raw if name not in ("schema", "digest")]))
+    value = data.draw(JSON)
+    if json.dumps(value, sort_keys=True) == json.dumps(raw[name], sort_keys=True):
+        value = [raw[name]]
+    with pytest.raises(ValueError, match=f"its digest says {raw['digest']}, but its content has"):
+        Record.from_json(json.dumps(raw | {name: value}))
+    del raw["digest"]
+    with pytest.raises(ValueError, match="its digest says None"):
+        Record.from_json(json.dumps(raw))
+
+
+NEW_IN_2 = ("role", "studies", "tuning", "digest")
+COSTS_NEW_IN_2 = ("infer_seconds_per_time_unit", "infer_energy_j_per_time_unit")
+
+
+@HERE
+@given(RECORDS)
+def test_a_record_of_schema_1_is_migrated_when_read(record: Record) -> None:
+    raw = {name: value for name, value in json.loads(record.to_json()).items() if name not in NEW_IN_2}
+    raw["schema"] = 1
+    raw["costs"] = {name: value for name, value in raw["costs"].items() if name not in COSTS_NEW_IN_2}
+    raw["curve"] = [{name: value for name, value in point.items() if name != "test"} for point in raw["curve"]]
+    back = Record.from_json(json.dumps(raw))
+    assert (back.schema, back.role, back.studies, back.tuning) == (SCHEMA, "run", {}, {})
+    assert all(point.test == {} for point in back.curve) and back.costs.infer_seconds_per_time_unit is None
+    kept = json.loads(back.to_json())
+    assert all(kept[name] == value for name, value in raw.items() if name not in ("schema", "costs", "curve"))
+    assert all(kept["costs"][name] == value for name, value in raw["costs"].items())
+    # One of schema 2 does not escape its digest by saying that it is of schema 1.
+    with pytest.raises(ValueError, match="its digest says"):
+        Record.from_json(json.dumps(json.loads(record.to_json()) | {"schema": 1, "seed": record.seed + 1}))
+
+
+def test_metrics_that_are_no_numbers_are_None() -> None:
+    record = Record("a", "t", "m", "jax", "cpu", 0, "diverged", {}, metrics={"x": math.nan, "y": -math.inf, "z": 1.0})
+    assert Record.from_json(record.to_json()).metrics == {"x": None, "y": None, "z": 1.0}
 
 
 @HERE
@@ -176,4 +235,4 @@ def test_the_code_hash_does_not_mind_other_threads(monkeypatch: pytest.MonkeyPat
 def test_costs_that_are_no_costs_are_refused(costs: Any) -> None:
     raw = {"schema": SCHEMA, "costs": costs, "curve": []}
     with pytest.raises(ValueError, match="a field is missing or unknown"):
-        Record.from_json(json.dumps(raw))
+        Record.from_json(signed(raw))

@@ -15,9 +15,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from experiments import store as store_module
 from experiments.record import FINAL, Costs, Point, Record
 from experiments.store import Store, StoreError, write_atomic
+from experiments.store.files import _umask
 
 HERE = settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 UNKNOWN = st.none() | st.floats()
@@ -82,14 +82,14 @@ def test_a_write_that_is_cut_off_leaves_the_old_content(
     def cut(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(store_module.os, call, cut)
+    monkeypatch.setattr(os, call, cut)
     with pytest.raises(KeyboardInterrupt):
         write_atomic(path, b"new content that is longer")
     monkeypatch.undo()
     assert path.read_bytes() == b"old" and [p.name for p in tmp_path.iterdir()] == ["record.json"]
     write_atomic(path, b"new")
     assert path.read_bytes() == b"new"
-    assert path.stat().st_mode & 0o777 == 0o666 & ~store_module._umask()
+    assert path.stat().st_mode & 0o777 == 0o666 & ~_umask()
 
 
 def test_readers_meet_old_or_new_content_and_never_a_part(tmp_path: Path) -> None:

@@ -81,12 +81,13 @@ def small_task(name: str) -> Task:
 
 def make_learner(
     model: Model, backend: str, system: str = "pendulum", seeds: Sequence[int] = (0,), recipe: Recipe = RECIPE,
-    dtype: str = "float64",
+    dtype: str = "float64", learning_rates: Sequence[float | None] | None = None,
 ) -> Learner:  # fmt: skip
     task = small_task(system)
     points = task.points(recipe.window)
     return Learner(
-        model, task.info, recipe, points, seeds, backend, dtype, predict_batch=4, predict_times=POINTS - 1
+        model, task.info, recipe, points, seeds, backend, dtype, predict_batch=4, predict_times=POINTS - 1,
+        learning_rates=learning_rates,
     )  # fmt: skip
 
 

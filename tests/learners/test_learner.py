@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 import learners.learner as module
 from hardware.energy import Unmeasured
 from hardware.meter import Meter, Reading
+from learners.budget import enough
 from learners.discovery import models
 from learners.learner import Budget, BudgetError, Learner, Progress
 from tests.learners.conftest import BACKENDS, RECIPE, all_weights, held_out, make_learner, train
@@ -176,7 +177,7 @@ def test_too_small_a_budget_names_one_that_is_enough() -> None:
 
 @given(st.integers(1, 10**18))
 def test_what_is_named_as_enough_is_enough(flop: int) -> None:
-    assert flop <= float(module._enough(flop)) <= flop * 1.01  # three digits, rounded up
+    assert flop <= float(enough(flop)) <= flop * 1.01  # three digits, rounded up
 
 
 @pytest.mark.parametrize("name", ["linear", "true_physics"])

@@ -15,8 +15,9 @@ from hardware.devices import Device
 from learners.backends import engine_of
 from learners.backends.base import Engine, Recipe
 from learners.base import Array, OdeModel, Operations, Parts, TaskInfo
+from learners.batches import Batches
 from learners.discovery import models
-from learners.learner import Budget, Learner, _Batches
+from learners.learner import Budget, Learner
 from tests.learners.conftest import BACKENDS, RECIPE, Relaxation, all_weights, held_out, make_learner, small_task, train
 
 SEEDS = (0, 1)
@@ -92,7 +93,7 @@ def test_training_lowers_the_loss() -> None:
 @given(windows=st.integers(1, 40), draws=st.lists(st.integers(1, 50), min_size=1, max_size=12), seed=st.integers(0, 99))
 def test_batches_cover_every_window_once_before_any_repeats(windows: int, draws: list[int], seed: int) -> None:
     starts = 3 * np.arange(windows)
-    batches = _Batches(starts, np.random.default_rng(seed))
+    batches = Batches(starts, np.random.default_rng(seed))
     stream = np.concatenate([batches.draw(n) for n in draws])
     whole = len(stream) // windows
     for epoch in np.split(stream[: whole * windows], whole) if whole else []:
@@ -100,7 +101,7 @@ def test_batches_cover_every_window_once_before_any_repeats(windows: int, draws:
     rest = stream[whole * windows :]
     assert len(set(rest)) == len(rest)
     # What is asked for at a time does not matter: the stream is the seed's.
-    np.testing.assert_array_equal(stream, _Batches(starts, np.random.default_rng(seed)).draw(sum(draws)))
+    np.testing.assert_array_equal(stream, Batches(starts, np.random.default_rng(seed)).draw(sum(draws)))
 
 
 # -- seeds -------------------------------------------------------------------------------------------------------------

@@ -1,0 +1,1 @@
+"""Studies: a declared set of runs, planned, carried out, watched and priced."""

@@ -1,0 +1,157 @@
+"""From a study's blocks to configurations: the product of each block's axes, and the references beside them."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from experiments.config import Template, copied
+from experiments.errors import UserError
+from experiments.record import REFERENCE, RUN
+from experiments.study.spec import DEFAULT_SEEDS, DRAW, GROUPS, SEED, Study
+from learners.discovery import models
+
+RATE = "training.learning_rate"  # runs that differ in it, and in their seeds, share a program
+PLACEHOLDER = {"seed": [0], "references": [], "targets": None}  # what the lanes or the study say instead
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Runs that differ in seed and learning rate only. `lanes`: those two, the rate None where the tree has it.
+    `choices`: of the groups that the tree is composed from."""
+
+    tree: dict[str, Any]
+    role: str
+    choices: dict[str, str]
+    lanes: set[tuple[int, float | None]] = field(default_factory=set)
+
+    def typed(self, key: str, value: Any) -> Any:
+        """The value as the configuration has it. Raises UserError."""
+        return _typed(_template(tuple(sorted(self.choices.items()))), key, value, self.choices)
+
+    def changed(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """The tree with other values for some keys, of tuning, say."""
+        tree = copied(self.tree)
+        for key, value in values.items():
+            *above, last = key.split(".")
+            node = tree
+            for name in above:
+                node = node[name]
+            node[last] = self.typed(key, value)
+        return tree
+
+
+def count_runs(study: Study) -> int:
+    """How many runs a study has at most, trials included, told from the lengths of its axes alone."""
+    total = 0
+    for block in study.grid:
+        runs = math.prod(len(values) for values in block.values())
+        given = study.settings.get(SEED, DEFAULT_SEEDS)
+        seeds = len(block[SEED]) if SEED in block else len(given) if isinstance(given, tuple) else 1
+        shapes_of = runs // seeds if SEED in block else runs
+        total += shapes_of * seeds
+        if study.tuning is not None and _models(study, block) & {*study.compared}:
+            total += shapes_of * study.tuning.trials
+    return total
+
+
+def shapes(study: Study) -> list[Shape]:
+    """All shapes of a study without those of tuning; overlapping blocks are merged. Raises UserError."""
+    found: dict[str, Shape] = {}
+    for tree, role, choices, lanes in itertools.chain.from_iterable(_block(study, block) for block in study.grid):
+        name = role + json.dumps(tree, sort_keys=True)
+        found.setdefault(name, Shape(tree, role, choices)).lanes.update(lanes)
+    return list(found.values())
+
+
+def _models(study: Study, block: Mapping[str, tuple[Any, ...]]) -> set[str]:
+    return set(block.get("model", (study.settings.get("model"),)))
+
+
+Found = tuple[dict[str, Any], str, dict[str, str], list[tuple[int, float | None]]]
+
+
+def _block(study: Study, block: Mapping[str, tuple[Any, ...]]) -> Iterator[Found]:
+    chosen = {group: (study.settings[group],) for group in GROUPS if group in study.settings}
+    chosen |= {group: block[group] for group in GROUPS if group in block}
+    for values in itertools.product(*chosen.values()):
+        choices = dict(zip(chosen, values, strict=True))
+        yield from _product(study, block, choices, RUN)
+    others = {group: values for group, values in chosen.items() if group not in ("model", "training")}
+    for values in itertools.product(*others.values()):
+        for name in study.references:
+            choices = {**dict(zip(others, values, strict=True)), "model": name}
+            yield from _product(study, block, choices, REFERENCE)
+
+
+def _product(study: Study, block: Mapping[str, tuple[Any, ...]], choices: dict[str, Any], role: str) -> Iterator[Found]:
+    """One choice of groups, and all values of the block's axes. A reference is the same whatever a model's are."""
+    template = _template(tuple(sorted(choices.items())))
+    fixed: dict[str, Any] = {}
+    axes: dict[str, list[Any]] = {}
+    rates: list[float | None] = [None]
+    seeds: Any = template.keys["seed"]
+    for key, values in {**{key: (value,) for key, value in study.settings.items()}, **block}.items():
+        if key in GROUPS:
+            continue
+        if key == SEED:
+            seeds = [seed for value in values for seed in (value if isinstance(value, tuple) else (value,))]
+            continue
+        if role == REFERENCE and key.startswith("model.") and (key in block or key not in template.keys):
+            continue
+        if role == REFERENCE and key.startswith("training.") and key in block:
+            continue
+        typed = [_typed(template, key, value, choices) for value in values]
+        if len({repr(value) for value in typed}) < len(typed):
+            raise UserError(f"grid.{key} must have every value once, but two of {list(values)} are the same")
+        if key == RATE and len(typed) > 1:
+            rates = typed
+        elif len(typed) > 1:
+            axes[key] = typed
+        else:
+            fixed[key] = typed[0]
+    model = models.load(template.keys["model.name"])
+    if model.learning != "gradient":
+        rates = [None]
+    seeds = (seeds if isinstance(seeds, list) else [seeds]) if model.stochastic else [0]
+    lanes: list[tuple[int, float | None]] = [(seed, rate) for seed in seeds for rate in rates]
+    for values in itertools.product(*axes.values()):
+        try:
+            tree = template.tree({**fixed, **dict(zip(axes, values, strict=True)), **PLACEHOLDER})
+        except UserError as error:
+            raise UserError(f"{_where(choices)}: {error}") from None
+        yield tree, role, choices, lanes
+
+
+@functools.lru_cache(maxsize=4096)
+def _template(choices: tuple[tuple[str, str], ...]) -> Template:
+    return Template(dict(choices))
+
+
+def _typed(template: Template, key: str, value: Any, choices: Mapping[str, Any]) -> Any:
+    try:
+        return template.value(key, value)
+    except UserError as error:
+        hint = "; a key that only some have needs a block of the grid for those" if key.startswith("model.") else ""
+        raise UserError(f"{_where(choices)}: {error}{hint}") from None
+
+
+def _where(choices: Mapping[str, Any]) -> str:
+    return " ".join(f"{group}={name}" for group, name in choices.items())
+
+
+def natural(value: Any) -> tuple[int, Any]:
+    """A key by which values of any kind can be sorted, numbers by size."""
+    if isinstance(value, bool) or value is None:
+        return (0, str(value))
+    if isinstance(value, int | float):
+        return (1, value)
+    return (2, str(value))
+
+
+__all__ = ["DRAW", "RATE", "Shape", "count_runs", "natural", "shapes"]

@@ -1,0 +1,52 @@
+// What is shown: read from the form, kept in one place.
+const form = document.getElementById("filters");
+const state = { axis: page.axes[0].key, task: "", condition: "", device: "", log: true, models: new Set(), panels: 6 };
+
+function readFilters() {
+  const values = new FormData(form);
+  for (const name of ["axis", "task", "condition", "device"]) state[name] = values.get(name) ?? state[name];
+  state.log = values.has("log");
+  state.models = new Set(values.getAll("model").map(Number));
+}
+
+function axisNow() {
+  return page.axes.find((axis) => axis.key === state.axis);
+}
+
+function panelShown(panel) {
+  return (!state.task || panel.task === state.task) && (!state.condition || panel.condition === state.condition);
+}
+
+function runShown(index) {
+  const { task, condition, model, device } = page.runs;
+  return (
+    (!state.task || task[index] === state.task) && (!state.condition || condition[index] === state.condition) &&
+    state.models.has(model[index]) && (!state.device || page.devices[device[index]] === state.device)
+  );
+}
+
+function sayShown() {
+  const count = page.runs.model.reduce((sum, _, index) => sum + runShown(index), 0);
+  const panels = page.panels.filter(panelShown).length;
+  const device = state.device ? " Fits are of all devices." : "";
+  document.getElementById("shown").textContent =
+    `${several(count, "run")} of ${page.runs.model.length.toLocaleString("en")}${page.configurations ? " drawn" : ""} in ${several(panels, "chart")}, ` +
+    `${several(state.models.size, "model")}, by ${axisNow().title}.${device}`;
+}
+
+// Tables of results: rows are there already; those that do not fit are hidden.
+function filterTables() {
+  const names = new Set([...state.models].map((index) => page.models[index].name));
+  const every = new Set(page.models.map((model) => model.name));
+  for (const table of document.querySelectorAll("table.results")) {
+    const axes = table.dataset.axes.split(" ");
+    for (const row of table.tBodies[0].rows) {
+      const { task, condition, axis, models } = row.dataset;
+      row.hidden =
+        (axis && axes.includes(state.axis) && axis !== state.axis) ||
+        (task && state.task && task !== state.task) ||
+        (task && state.condition && condition !== state.condition) ||
+        JSON.parse(models).some((name) => every.has(name) && !names.has(name));
+    }
+  }
+}

@@ -1,0 +1,331 @@
+"""The runs of a study put together by task and model: what every table and several figures are made of.
+
+Everything is computed from columns, a few passes over them whatever the number of runs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from experiments.record import FINISHED
+from reports.reach import choose_targets
+from reports.scaling import Bootstrap
+from reports.scaling.bootstrap import resampled
+from reports.study import StudyData
+
+COSTS = ("train_flop", "train_energy_j", "train_seconds")
+REACHED = ("flop", "energy_j", "seconds")  # the axes along which costs to reach an error are given
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A number with its interval at `level` (NaN: unknown), over `n` runs. Infinite: never."""
+
+    value: float = math.nan
+    low: float = math.nan
+    high: float = math.nan
+    n: int = 0
+    level: float | None = None
+
+
+@dataclass(frozen=True)
+class Row:
+    """One model on one task under one condition.
+
+    `configuration`: the one whose validation error is least at the end (all of its runs are `chosen`, those of every
+    configuration `runs`, as indices); `counts`: of all runs, by status. `error`: test error at the end, of the chosen
+    runs that finished, geometric mean over draws and seeds. `costs`: of the chosen runs, medians, by column.
+    `reach`: by (axis, target), the least cost over configurations, each a median over its runs; `reach_costs`: (runs,
+    cost of each) of the configuration it is of. `mostly_failed`: fewer than half of the chosen runs have an error.
+    """
+
+    task: str
+    condition: str
+    model: str
+    reference: bool
+    configuration: str
+    counts: dict[str, int]
+    runs: np.ndarray
+    chosen: np.ndarray
+    error: Figure
+    costs: dict[str, Figure]
+    energy_methods: tuple[str, ...]
+    lower_bound: bool
+    mostly_failed: bool
+    reach: dict[tuple[str, float], Figure] = field(default_factory=dict)
+    reach_costs: dict[tuple[str, float], tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """`rows` by (task, condition): models by error, then references. `targets` by (task, condition), largest first.
+    `final`: (runs,), test error at the end, NaN where there is none."""
+
+    data: StudyData
+    rows: dict[tuple[str, str], list[Row]]
+    targets: dict[tuple[str, str], tuple[float, ...]]
+    final: np.ndarray
+    curves: Curves
+
+
+@dataclass(frozen=True)
+class Curves:
+    """The points of a study in the order of their runs. `first` (runs + 1,): where the points of each run begin."""
+
+    first: np.ndarray
+    run: np.ndarray
+    columns: dict[str, np.ndarray]
+
+    @classmethod
+    def of(cls, data: StudyData) -> Curves:
+        run = np.asarray(data.points["run"], dtype=int)
+        columns = data.points
+        step = np.asarray(columns["step"], dtype=float)
+        if len(run) and not ((np.diff(run) > 0) | ((np.diff(run) == 0) & (np.diff(step) >= 0))).all():
+            order = np.lexsort((step, run))
+            columns = {name: values[order] for name, values in columns.items()}
+            run = run[order]
+        return cls(np.searchsorted(run, np.arange(len(data) + 1)), run, columns)
+
+    def column(self, name: str) -> np.ndarray:
+        """The column, NaN where the study has none of that name."""
+        values = self.columns.get(name)
+        return np.full(len(self.run), np.nan) if values is None else np.asarray(values, dtype=float)
+
+    def last(self, name: str) -> np.ndarray:
+        """(runs,): the value at each run's last point, NaN for a run without points."""
+        values = self.column(name)
+        found = np.full(len(self.first) - 1, np.nan)
+        some = np.diff(self.first) > 0
+        found[some] = values[self.first[1:][some] - 1]
+        return found
+
+    def cost_to(self, axis: str, metric: str, target: float | np.ndarray) -> np.ndarray:
+        """(runs,): the cost at which each run's test error first came down to `target`, one for all or (runs,), on
+        log-log axes between the points around it; infinite if it never did, NaN where costs or errors are unknown."""
+        cost, error = self.column(axis), self.column(f"test.{metric}")
+        found = np.full(len(self.first) - 1, np.inf)
+        runs_known = np.zeros(len(found), dtype=bool)
+        known = np.isfinite(error) & np.isfinite(cost)
+        runs_known[self.run[known]] = True
+        found[~runs_known] = np.nan
+        target = np.broadcast_to(target, len(found))[self.run]
+        hits = np.flatnonzero(known & (error <= target))
+        hits = hits[np.r_[True, np.diff(self.run[hits]) > 0]] if len(hits) else hits  # the first of each run
+        value = cost[hits]
+        before = np.maximum(hits - 1, 0)
+        between = (hits > self.first[self.run[hits]]) & known[before] & (cost[before] > 0) & (error[hits] > 0)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            share = np.log(error[before] / target[hits]) / np.log(error[before] / error[hits])
+            value = np.where(between, cost[before] * (cost[hits] / cost[before]) ** share, value)
+        found[self.run[hits]] = value
+        return found
+
+    def error_at(self, axis: str, metric: str, costs: np.ndarray) -> np.ndarray:
+        """(costs, runs): each run's test error once it had spent as much, on log-log axes between its points; after
+        its last point that one's; NaN before its first, or where costs or errors are unknown."""
+        cost, error = self.column(axis), self.column(f"test.{metric}")
+        known = np.isfinite(cost) & np.isfinite(error) & (cost > 0) & (error > 0)
+        run, cost, error = self.run[known], np.log(cost[known]), np.log(error[known])
+        first = np.searchsorted(run, np.arange(len(self.first)))
+        found = np.full((len(costs), len(self.first) - 1), np.nan)
+        for row, at in zip(found, np.log(costs), strict=True):
+            spent = np.r_[0, np.cumsum(cost <= at + 1e-9)]  # rounding: the last of equal budgets
+            count = spent[first[1:]] - spent[first[:-1]]
+            begun = count > 0
+            last = first[:-1][begun] + count[begun] - 1
+            after = np.minimum(last + 1, first[1:][begun] - 1)
+            step = cost[after] - cost[last]
+            share = np.divide(at - cost[last], step, out=np.zeros(len(last)), where=step > 0)
+            row[begun] = np.exp(error[last] + np.clip(share, 0, 1) * (error[after] - error[last]))
+        return found
+
+
+def codes(values: Iterable[Hashable]) -> tuple[np.ndarray, list[Any]]:
+    """(codes, names): which of the distinct values each is; quicker on a million texts than sorting them."""
+    seen: dict[Hashable, int] = {}
+    listed = values.tolist() if isinstance(values, np.ndarray) else list(values)
+    found = np.fromiter((seen.setdefault(value, len(seen)) for value in listed), dtype=int, count=len(listed))
+    return found, list(seen)
+
+
+def summarise(data: StudyData, level: float = 0.9) -> Summary:
+    """All rows of a study."""
+    curves = Curves.of(data)
+    final = column(data, f"metrics.{data.metric}")
+    final = np.where(np.isfinite(final), final, curves.last(f"test.{data.metric}"))
+    finished = data.runs["status"] == FINISHED
+    final = np.where(finished & (final >= 0), final, np.nan)
+    validation = curves.last("error")
+    configurations, labels = codes(data.runs["configuration"])
+    groups = _groups(data)
+    rows: dict[tuple[str, str], list[Row]] = {}
+    for (task, condition, model), runs in groups.items():
+        row = _row(data, (task, condition, model), runs, configurations, labels, final, validation, level)
+        rows.setdefault((task, condition), []).append(row)
+    summary = Summary(data, dict(sorted(rows.items())), {}, final, curves)
+    order = {name: i for i, name in enumerate(data.references)}
+    for place, listed in summary.rows.items():
+        summary.targets[place] = _targets(summary, listed)
+        listed.sort(
+            key=lambda row: (order.get(row.model, -1), row.mostly_failed, _sortable(row.error.value), row.model)
+        )
+    _add_reach(summary, configurations)
+    return summary
+
+
+def column(data: StudyData, name: str) -> np.ndarray:
+    """A numeric column of the runs; NaN where there is none."""
+    values = data.runs.get(name)
+    return np.full(len(data), np.nan) if values is None else np.asarray(values, dtype=float)
+
+
+def _groups(data: StudyData) -> dict[tuple[str, str, str], np.ndarray]:
+    parts = [codes(data.runs[name]) for name in ("task", "condition", "model")]
+    joint = np.zeros(len(data), dtype=int)
+    for numbers, names in parts:
+        joint = joint * max(len(names), 1) + numbers
+    groups = {}
+    for runs in split(joint):
+        task, condition, model = (names[numbers[runs[0]]] for numbers, names in parts)
+        groups[task, condition, model] = runs
+    return groups
+
+
+def split(labels: np.ndarray) -> list[np.ndarray]:
+    """The indices of each distinct label."""
+    order = np.argsort(labels, kind="stable")
+    edges = np.flatnonzero(np.diff(labels[order])) + 1
+    return [part for part in np.split(order, edges) if len(part)]
+
+
+def _row(
+    data: StudyData,
+    place: tuple[str, str, str],
+    runs: np.ndarray,
+    configurations: np.ndarray,
+    labels: list[str],
+    final: np.ndarray,
+    validation: np.ndarray,
+    level: float,
+) -> Row:
+    of_each = [runs[part] for part in split(configurations[runs])]
+    judge = validation if np.isfinite(validation[runs]).any() else final
+
+    def merit(part: np.ndarray) -> tuple[bool, float]:
+        good = part[np.isfinite(final[part])]
+        values = judge[good][np.isfinite(judge[good])]
+        return 2 * len(good) < len(part), float(np.median(values)) if len(values) else math.inf
+
+    chosen = min(of_each, key=merit)
+    good = chosen[np.isfinite(final[chosen])]
+    counted = good if len(good) else chosen
+    methods = tuple(sorted({str(m) for m in data.runs["energy_method"][counted] if m}))
+    return Row(
+        *place,
+        reference=place[2] in data.references,
+        configuration=str(labels[configurations[chosen[0]]]),
+        counts=dict(sorted(Counter(data.runs["status"][runs].tolist()).items())),
+        runs=runs,
+        chosen=chosen,
+        error=geometric_mean(final[good], *clusters(data, good), level=level),
+        costs={name: spread(column_of(data, name, counted)) for name in COSTS},
+        energy_methods=methods,
+        lower_bound=bool((column_of(data, "uncounted", counted) > 0).any()),
+        mostly_failed=2 * len(good) < len(chosen),
+    )
+
+
+def column_of(data: StudyData, name: str, runs: np.ndarray) -> np.ndarray:
+    values = data.runs.get(name)
+    return np.full(len(runs), np.nan) if values is None else np.asarray(values[runs], dtype=float)
+
+
+def clusters(data: StudyData, runs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Data draw and seed of the runs."""
+    return column_of(data, "draw", runs), column_of(data, "seed", runs)
+
+
+def spread(values: np.ndarray) -> Figure:
+    """Median and range of the values that are known."""
+    known = values[~np.isnan(values)]
+    if not len(known):
+        return Figure()
+    low, middle, high = float(known.min()), float(np.median(known)), float(known.max())
+    return Figure(middle, low, high, len(known))
+
+
+def log_mean(values: np.ndarray, *factors: np.ndarray) -> Bootstrap | None:
+    """The mean of `values` (n,), with the jackknife over the levels of each factor (draw, seed) that has two or more.
+
+    None if no factor has: one run says nothing of the spread.
+    """
+    several = [labels for labels in factors if len(np.unique(labels)) > 1]
+    if not several:
+        return None
+    without = [weights @ values / weights.sum(1) for weights in resampled(several, 2, 0)[1] if weights.sum(1).all()]
+    levels = tuple(len(np.unique(labels)) for labels in several)
+    parts = tuple(part[:, None] for part in without)
+    return Bootstrap(("mean",), np.array([values.mean()]), np.zeros((0, 1)), parts, levels)
+
+
+def geometric_mean(values: np.ndarray, *factors: np.ndarray, level: float = 0.9) -> Figure:
+    """exp of the mean logarithm, and its interval by the jackknife over draws and seeds where there are several."""
+    if not len(values):
+        return Figure()
+    if (values == 0).any():  # a simulator compared with itself
+        return spread(values)
+    logs = np.log(values)
+    found = log_mean(logs, *factors)
+    value = float(np.exp(logs.mean()))
+    if found is None:
+        return Figure(value, n=len(values))
+    interval = found.interval("mean", level, method="jackknife")
+    with np.errstate(over="ignore"):
+        return Figure(value, float(np.exp(interval.low)), float(np.exp(interval.high)), len(values), level)
+
+
+def _targets(summary: Summary, rows: Sequence[Row]) -> tuple[float, ...]:
+    """Those of the study, or round errors that tell the models apart."""
+    data, curves = summary.data, summary.curves
+    if data.targets:
+        return tuple(sorted(data.targets, reverse=True))
+    error = curves.column(f"test.{data.metric}")
+    starts, ends = [], []
+    for row in rows:
+        first = curves.first[row.chosen[np.diff(curves.first)[row.chosen] > 1]]
+        begun = error[first][np.isfinite(error[first])] if len(first) else first
+        if not row.reference and len(begun) and row.error.value > 0:
+            starts.append(float(np.median(begun)))
+            ends.append(row.error.value)
+    return tuple(choose_targets(starts, ends))
+
+
+def _add_reach(summary: Summary, configurations: np.ndarray) -> None:
+    data = summary.data
+    for target in sorted({target for targets in summary.targets.values() for target in targets}, reverse=True):
+        for axis in REACHED:
+            cost = summary.curves.cost_to(axis, data.metric, target)
+            for place, rows in summary.rows.items():
+                if target not in summary.targets[place]:
+                    continue
+                for row in rows:
+                    parts = [row.runs[part] for part in split(configurations[row.runs])]
+                    figures = [spread(cost[part]) for part in parts]
+                    known = [i for i, figure in enumerate(figures) if figure.n]
+                    if not known:
+                        row.reach[axis, target] = Figure()
+                        continue
+                    best = min(known, key=lambda i: figures[i].value)
+                    row.reach[axis, target] = figures[best]
+                    row.reach_costs[axis, target] = parts[best], cost[parts[best]]
+
+
+def _sortable(value: float) -> float:
+    return math.inf if math.isnan(value) else value

@@ -1,0 +1,49 @@
+"""What became of what was expected before the study ran."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from reports.study import Hypothesis
+from reports.text import clean
+from reports.verdict.types import CANNOT_TELL, SAYS, Contest, Outcome
+from reports.verdict.words import place
+
+SUPPORTED, CONTRADICTED = "supported", "contradicted"
+
+
+def outcome(hypothesis: Hypothesis, contests: Sequence[Contest]) -> Outcome:
+    """Supported if every contest that it is about says so, contradicted if one says otherwise; a contest that cannot
+    tell does neither. What it does not name (task, structured, black box) is every one."""
+
+    def found(what: str, because: str) -> Outcome:
+        return Outcome(hypothesis.text, what, because)
+
+    if not hypothesis.says:
+        return found(CANNOT_TELL, "it says nothing that can be checked")
+    if hypothesis.says not in SAYS:
+        return found(CANNOT_TELL, f"{clean(hypothesis.says)!r} is none of {', '.join(SAYS)}")
+    about = [contest for contest in contests if _about(hypothesis, contest)]
+    if not about:
+        return found(CANNOT_TELL, "no contest of the study is about it")
+    against = [c for c in about if c.says not in (hypothesis.says, CANNOT_TELL)]
+    silent = [c for c in about if c.says == CANNOT_TELL != hypothesis.says]
+    if against:
+        return found(CONTRADICTED, _named(against, about))
+    if silent:
+        why = "; ".join(clean(reason) for reason in silent[0].reasons[:2]) or "the intervals are too wide"
+        return found(CANNOT_TELL, f"{_named(silent, about)}: {why}")
+    return found(SUPPORTED, _named(about, about))
+
+
+def _about(hypothesis: Hypothesis, contest: Contest) -> bool:
+    wanted = (hypothesis.task, hypothesis.structured, hypothesis.black_box, hypothesis.axis)
+    given = (contest.task, contest.structured, contest.black_box, contest.axis)
+    return all(not want or want == got for want, got in zip(wanted, given, strict=True))
+
+
+def _named(some: Sequence[Contest], every: Sequence[Contest]) -> str:
+    first = some[0]
+    where = f"{clean(first.structured)} against {clean(first.black_box)} on {place(first.task, first.condition)}"
+    count = f", as {len(some)} of {len(every)} contests" if len(every) > 1 else ""
+    return f"{where}: {first.says}{count}"

@@ -1,0 +1,50 @@
+"""What a reader must know of a study besides its numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from experiments.record import FINISHED
+from reports.study import AXES, StudyData
+from reports.text import clean
+from reports.verdict.curves import codes
+from reports.verdict.types import Scaling
+
+
+def remarks(data: StudyData, axes: Sequence[str], scalings: Sequence[Scaling]) -> tuple[str, ...]:
+    """One line each, without names of runs."""
+    runs, lines = data.runs, []
+    if not len(data):
+        return ("The study has no records.",)
+    finished = int((runs["status"] == FINISHED).sum())
+    if data.planned > finished:
+        lines.append(
+            f"{finished} of {data.planned} planned runs have finished: what is missing may change the verdict."
+        )
+    if len(set(data.hashes)) > 1:
+        lines.append(f"The study file was changed while it ran: its runs come from {len(set(data.hashes))} versions.")
+    elif data.hashes and data.hash and data.hash not in data.hashes:
+        lines.append("The study file was changed after its runs were made.")
+    uncounted = np.nan_to_num(np.asarray(runs.get("uncounted", np.zeros(len(data))), float)) > 0
+    if uncounted.any():
+        models = ", ".join(sorted({clean(model) for model in runs["model"][uncounted]}))
+        lines.append(f"FLOP of {models} are a lower bound: some operations could not be counted.")
+    energy = [str(m) for m in codes(runs.get("energy_method", ()))[1] if m]
+    if len({m.partition(":")[0] for m in energy}) > 1:
+        lines.append(
+            f"Joules come from different methods ({', '.join(sorted(map(clean, energy)))}): do not compare them."
+        )
+    if (np.nan_to_num(np.asarray(runs.get("shared_by", np.ones(len(data))), float), nan=1) > 1).any():
+        lines.append("Seeds that trained together in one program: their seconds and joules are equal shares.")
+    devices = [str(d) for d in codes(runs.get("device_name", ()))[1] if d]
+    if len(devices) > 1:
+        lines.append(f"The runs are from {len(devices)} devices: seconds and joules do not compare across them.")
+    left = [axis for axis in AXES if axis.startswith("tuned_") and axis not in axes]
+    if left and "flop" in axes:
+        lines.append("Nothing was tuned, or it is not asked for: costs with tuning charged are not judged.")
+    joules = [s for s in scalings if s.axis == "energy_j"]
+    if joules and not any(len(s.cost) for s in joules):
+        lines.append("No run says its joules.")
+    return tuple(lines)

@@ -1,0 +1,210 @@
+"""`report study=NAME`: from records to files; what is missing is said, and mistakes are named in one line."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from experiments import cli
+from experiments.errors import UserError
+from experiments.record import Costs, Point, Record
+from experiments.store import Store
+from experiments.study.plan import make_plan
+from experiments.study.report import prices_of, write_files, write_parquet, write_study_report
+from experiments.study.spec import Study, load_study
+from hardware.devices import Device
+from reports.verdict import judge
+from reports.worlds import world
+
+STUDY = """# Made for a test.
+question: Does it?
+structured: [hybrid_ode]
+black_box: [mlp]
+references: [persistence]
+settings: {budget: flop, budget.flop: 1.0e+9}
+grid: {task: [lorenz63], model: [mlp, hybrid_ode], model.width: [8, 16], seed: [0, 1]}
+targets: [0.1]
+"""
+FILES = {"tables.md", "tables.csv", "tables.tex", "verdict.json", "runs.parquet", "figures"}
+
+
+def record_of(identity: str, tree: dict, seed: int, role: str, study: Study) -> Record:
+    """A record whose error falls as a power of FLOP, by how wide and what the model is."""
+    model = tree["model"]["name"]
+    scale, exponent = {"hybrid_ode": (300.0, 0.5), "mlp": (30.0, 0.3)}.get(model, (1.0, 0.0))
+    flops = [10**6 * 4**i for i in range(6)] if exponent else [0]
+    curve = tuple(
+        Point(i, 10 * i, flop, flop * 1e-9, flop * 1e-9, None, error, {"one_step_nrmse": error, "rollout_nrmse": error})
+        for i, flop in enumerate(flops)
+        for error in [(1 + 0.1 * seed) * (scale * flop**-exponent if flop else 0.9)]
+    )
+    costs = Costs(train_flop=flops[-1], seconds={"train": flops[-1] * 1e-9}, energy_j={"train": flops[-1] * 1e-9},
+                  energy_method="modelled:generic", infer_flop_per_time_unit=1e3)  # fmt: skip
+    errors = {"one_step_nrmse": curve[-1].test["one_step_nrmse"]}
+    return Record(
+        identity, "lorenz63", model, "jax", "cpu", seed, "finished", {**tree, "seed": seed}, parameters=100,
+        metrics=errors, costs=costs, curve=curve, role=role, studies={study.name: study.hash}, started="2026-01-01",
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, list[Record]]:
+    """(study file, store, records): every run of the study, made up."""
+    folder = tmp_path_factory.mktemp("study")
+    path = folder / "mine.yaml"
+    path.write_text(STUDY)
+    study = load_study(str(path))
+    store = Store(folder / "runs")
+    records = [
+        record_of(identity, unit.tree, lane.seed, unit.role, study)
+        for unit in make_plan(study, Device("cpu", "a processor")).units
+        for lane, identity in zip(unit.lanes, unit.identities, strict=True)
+    ]
+    for record in records:
+        store.save(record)
+    return path, folder / "runs", records
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without pictures and page, which have tests of their own."""
+    from reports import page, study_figures
+
+    monkeypatch.setattr(study_figures, "write", lambda data, verdict, folder, **options: [])
+    monkeypatch.setattr(page, "write", lambda data, verdict, folder: [])
+
+
+def test_a_report_is_written_and_printed(
+    made: tuple[Path, Path, list[Record]], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    path, runs, records = made
+    assert cli.main(["report", f"study={path}", "--runs", str(runs)]) == 0
+    said = capsys.readouterr()
+    folder = runs / "studies" / "mine" / "report"
+    assert {file.name for file in folder.iterdir()} >= FILES
+    assert {"error_flop.png", "error_flop.svg", "error_flop.pdf"} <= {
+        file.name for file in (folder / "figures").iterdir()
+    }
+    table = duckdb.connect().execute(f"SELECT identity, task, model, seed FROM '{folder}/runs.parquet'").fetchall()
+    assert sorted(row[0] for row in table) == sorted(record.identity for record in records)
+    verdict = json.loads((folder / "verdict.json").read_text())
+    assert verdict["headline"] in " ".join(said.out.split()) or verdict["headline"][:40] in said.out
+    assert verdict["missing"] == [] and verdict["runs"] == len(records)
+    assert "Results on lorenz63" in said.out and "tables.md" in said.err
+    rows = list(csv.DictReader((folder / "tables.csv").open(encoding="utf-8")))
+    errors = {row["model"]: float(row["value"]) for row in rows if row["quantity"] == "test_error"}
+    expected = {record.model: record.metrics["one_step_nrmse"] for record in records if record.seed == 0}
+    for model, least in expected.items():
+        assert least is not None and least <= errors[model] <= 1.1 * least  # a mean over seeds 0 and 1
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_partial_study_says_what_is_missing(made: tuple[Path, Path, list[Record]], tmp_path: Path) -> None:
+    path, _, records = made
+    from experiments.study.plan_file import save_plan
+
+    study, store = load_study(str(path)), Store(tmp_path / "runs")
+    store.prepare()
+    save_plan(make_plan(study, Device("cpu", "a processor")), store)
+    for record in records:
+        if record.model != "mlp":
+            store.save(record)
+    write_study_report([f"study={path}"], str(tmp_path / "runs"), str(tmp_path / "out"))
+    text = (tmp_path / "out" / "tables.md").read_text()
+    assert "4 are missing" in text and "No record of mlp" in text
+    assert text.index("4 are missing") < text.index("Results on")
+    assert json.loads((tmp_path / "out" / "verdict.json").read_text())["missing"]
+
+
+@pytest.mark.usefixtures("quick")
+def test_records_of_another_hash_are_named_at_the_top(made: tuple[Path, Path, list[Record]], tmp_path: Path) -> None:
+    path, _, records = made
+    store = Store(tmp_path / "runs")
+    for record in records:
+        changed = {"mine": "feedfacefeedface"} if record.seed else record.studies
+        store.save(replace(record, studies=changed))
+    write_study_report([f"study={path}"], str(tmp_path / "runs"), str(tmp_path / "out"), "markdown")
+    text = (tmp_path / "out" / "tables.md").read_text()
+    assert "feedfacefeedface" in text[: text.index("## ")]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["study=quikc"], "quick"),
+        (["study=quick", "--runs", "{empty}"], "no record of the study quick"),
+        (["study=quick", "--runs", "{empty}/nowhere"], "there is no folder"),
+        (["study=quick", "--runs", "{empty}", "--target", "-1"], "above 0"),
+        (["study=quick", "--mix-joules"], "report TASK"),
+        (["study={path}", "--runs", "{runs}", "--grid", "wrold"], "world"),
+        (["study={path}", "--runs", "{runs}", "--out", "{path}/below"], "--out FOLDER"),
+        (["study={path}", "--runs", "nowhere://at/all"], "nowhere"),
+        (["flocking", "lorenz63"], "one task"),
+        (["task=flocking"], "one task"),
+    ],
+)
+def test_mistakes_are_one_line_and_exit_2(
+    words: list[str],
+    said: str,
+    made: tuple[Path, Path, list[Record]],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    filled = [word.format(path=made[0], runs=made[1], empty=tmp_path) for word in words]
+    assert cli.main(["report", *filled]) == 2
+    error = capsys.readouterr().err.strip().splitlines()
+    assert error[-1].startswith("error: ") and said in error[-1]
+
+
+@pytest.mark.usefixtures("quick")
+def test_targets_of_the_command_replace_those_of_the_study(
+    made: tuple[Path, Path, list[Record]], tmp_path: Path
+) -> None:
+    write_study_report([f"study={made[0]}"], str(made[1]), str(tmp_path), "csv", [0.5, 0.2])
+    rows = list(csv.DictReader((tmp_path / "tables.csv").open(encoding="utf-8")))
+    assert {row["target"] for row in rows if row["quantity"] == "flop_to_error"} == {"0.5", "0.2"}
+
+
+def test_parquet_holds_hostile_text_and_unknown_numbers(tmp_path: Path) -> None:
+    data = world(hostile=True, unknown_energy=True, seeds=2)
+    write_parquet(data, tmp_path / "runs.parquet")
+    found = duckdb.connect().execute(f"SELECT model, train_energy_j FROM '{tmp_path}/runs.parquet'").fetchall()
+    assert [row[0] for row in found] == data.runs["model"].tolist()
+    assert all(row[1] is None or row[1] != row[1] or row[1] == 0 for row in found)
+
+
+def test_a_page_that_cannot_be_made_does_not_cost_the_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from reports import page, study_figures
+
+    def fail(*_: object) -> list[Path]:
+        raise ModuleNotFoundError("No module named 'vl_convert'")
+
+    monkeypatch.setattr(page, "write", fail)
+    monkeypatch.setattr(study_figures, "write", lambda data, verdict, folder, **options: [])
+    data = world(seeds=2, sizes=2)
+    paths = write_files(data, judge(data, resamples=20, axes=["flop"]), tmp_path)
+    assert {path.name for path in paths} >= FILES - {"figures"}
+    assert "vl_convert" in caplog.text
+
+
+def test_prices_are_of_the_device_most_runs_were_on() -> None:
+    data = world(seeds=2)
+    assert prices_of(data, "world").usd_per_hour is None and prices_of(data, "world").co2_g_per_kwh
+    data.runs["device_name"][1:] = "NVIDIA H100 80GB HBM3"
+    found = prices_of(data, "world")
+    assert found.usd_per_hour and "h100" in found.device.lower()
+    with pytest.raises(UserError, match="--grid"):
+        prices_of(data, "atlantis")
+
+
+def test_help_imports_nothing_heavy(cli: Callable[..., object]) -> None:
+    done = cli("report", "--help")
+    assert done.code == 0 and "study=NAME" in done.out  # type: ignore[attr-defined]
