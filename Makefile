@@ -7,11 +7,16 @@ ARGS ?=
 # pyright is pinned; it need not look for a newer self.
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
-.PHONY: run test lint bench
+.PHONY: run study test lint bench
 .DEFAULT_GOAL := run
 
 run: .venv/.stamp
 	@$(BIN)/python -m experiments run flocking model=neural_ode $(ARGS)
+
+# Ten minutes: two tasks, three models, three sizes, three seeds, and the verdict.
+study: .venv/.stamp
+	@$(BIN)/python -m experiments sweep study=quick $(ARGS)
+	@$(BIN)/python -m experiments report study=quick
 
 test: lint .venv/.tpu
 	$(BIN)/pytest -m "not slow" $(ARGS)

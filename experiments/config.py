@@ -71,6 +71,9 @@ def load(task: str | None, overrides: Sequence[str]) -> Settings:
     twice = [word for word in overrides if word.startswith("task=")]
     if task is not None and twice:
         raise UserError(f"a run has one task, but there are 2: {task} and {twice[0]}")
+    for name in [task, *(word.removeprefix("study=") for word in overrides if word.startswith("study="))]:
+        if name in group_names("study"):
+            raise UserError(f"{name} is a study, which is run by python -m experiments sweep study={name}")
     words = [f"task={task}", *overrides] if task is not None else list(overrides)
     tree = OmegaConf.to_container(_compose(words), resolve=True)
     assert isinstance(tree, dict)

@@ -227,7 +227,7 @@ def _extend(attempt: Attempt, point: Point, tracked: Any, trains_by_loss: bool) 
     attempt.curve.append(point)
     tracked.log(
         {"step": point.step, "flop": point.flop, "train/loss": point.train_loss, "val/error": point.error,
-         "energy_j": point.energy_j, "train_s": point.seconds}
+         "samples": point.samples, "energy_j": point.energy_j, "train_s": point.seconds}
         | {f"test/{name}": value for name, value in point.test.items()}
     )  # fmt: skip
     if trains_by_loss and point.step and point.train_loss is None:

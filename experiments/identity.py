@@ -42,11 +42,7 @@ def code_hash(used: tuple[type, ...] = ()) -> str:
 
     Comments, docstrings and layout do not change it.
     """
-    digest = hashlib.sha256()
-    for path in sorted({path for pattern in CODE for path in ROOT.glob(pattern)}):
-        digest.update(path.relative_to(ROOT).as_posix().encode())
-        text = path.read_text(encoding="utf-8")
-        digest.update((canonical(text) if path.suffix == ".py" else text).encode())
+    digest = _common().copy()
     for cls in used:
         try:
             source = inspect.getsource(inspect.getmodule(cls) or cls)
@@ -54,6 +50,17 @@ def code_hash(used: tuple[type, ...] = ()) -> str:
             source = ""
         digest.update(f"{cls.__qualname__}\n{canonical(source)}".encode())
     return digest.hexdigest()[:16]
+
+
+@functools.cache
+def _common() -> hashlib._Hash:
+    """The hash so far, of the code that every run uses."""
+    digest = hashlib.sha256()
+    for path in sorted({path for pattern in CODE for path in ROOT.glob(pattern)}):
+        digest.update(path.relative_to(ROOT).as_posix().encode())
+        text = path.read_text(encoding="utf-8")
+        digest.update((canonical(text) if path.suffix == ".py" else text).encode())
+    return digest
 
 
 @functools.cache

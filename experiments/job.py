@@ -57,9 +57,8 @@ class Job:
     def name(self) -> str:
         return self.options["name"]
 
-    def learner(self, lanes: Sequence[Lane | int]) -> Learner:
-        """The model made trainable on the task's data, for some lanes (or their seeds)."""
-        lanes = [lane if isinstance(lane, Lane) else Lane(lane) for lane in lanes]
+    def learner(self, lanes: Sequence[Lane]) -> Learner:
+        """The model made trainable on the task's data, for some lanes."""
         return Learner(
             self.model, self.task.info, self.recipe, self.task.points(self.recipe.window),
             [lane.seed for lane in lanes], self.tree["backend"], self.tree["dtype"], self.device, PREDICT_BATCH,

@@ -13,7 +13,7 @@ from typing import Any
 
 from experiments.config import Settings
 from experiments.errors import UserError
-from experiments.job import Job
+from experiments.job import Job, Lane
 from experiments.main_job import load_task
 from experiments.progress import Reporter
 from hardware import energy
@@ -142,7 +142,7 @@ def price(
 
 def _train(job: Job, device: Device) -> tuple[Learner, Progress, Interval]:
     """A learner that took some steps, where it stands, and the seconds of a step: least, median and most."""
-    learner = job.learner([0])
+    learner = job.learner([Lane(0)])
     learner.compile()
     seconds, before = [], None
     for last in learner.fit(Budget(sample=STEPS * job.recipe.batch), Meter(energy.best(device))):

@@ -189,6 +189,7 @@ FIRST_WITH_DIGEST = 2
 # From each older schema to the next.
 MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _from_schema_1}
 
+
 @functools.cache
 def _checks(cls: type) -> tuple[tuple[str, Callable[[Any], bool]], ...]:
     """For each field of a class, whether a value is of its annotated type."""
@@ -221,7 +222,7 @@ def _canonical(value: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """What JSON has for a value. It has no NaN or infinity: they become null, which everywhere here means 'no number'."""
+    """What JSON has for a value: no NaN or infinity, which become null, and null means "no number" everywhere here."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):

@@ -99,9 +99,13 @@ def warnings(comparison: Comparison) -> list[str]:
         lines.append(f"Joules cover different things, so they do not compare: {'; '.join(sorted(covers))}.")
     if any(key.startswith("task.") for row in comparison.rows for key in row.settings):
         lines.append("The rows differ in the task's settings: their errors are not of the same problem.")
-    codes = {run.code for run in comparison.runs if run.code}
-    if len(codes) > 1:
-        lines.append(f"The runs come from {len(codes)} versions of the code: {', '.join(sorted(codes))}.")
+    models = {run.model for run in comparison.runs}  # a model's own file is part of its code
+    for model in sorted(models):
+        codes = {run.code for run in comparison.runs if run.code and run.model == model}
+        if len(codes) > 1:
+            lines.append(
+                f"The runs of {model} come from {len(codes)} versions of the code: {', '.join(sorted(codes))}."
+            )
     if comparison.superseded:
         n = comparison.superseded
         lines.append(f"{n} older record{'s' * (n > 1)} of the same configuration and seed left out.")

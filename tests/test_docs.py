@@ -44,8 +44,12 @@ def small(command: str, runs: Path, data: Path) -> list[str]:
             words.append("tracking=none")
     elif words[0] == "check":
         words += [*SMALL, "training.batch=8"] if len(words) > 1 else ["--quick"]
-    elif words[0] == "report":
+    elif words[0] == "sweep":
+        words += ["--runs", str(runs), "--dry-run", "--quick"]  # that sweeps run is tests/experiments' matter
+    elif words[0] in ("report", "status", "compact", "dashboard"):
         words += ["--runs", str(runs)]
+    elif words[0] == "watch":
+        words += ["--runs", str(runs), "--once"]
     return [sys.executable, "-m", "experiments", *words]
 
 

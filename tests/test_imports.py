@@ -30,7 +30,11 @@ FRAMEWORKS: list[tuple[set[str], list[str], list[str]]] = [
     (JAX, ["learners/backends/jax*", "hardware/*jax*"], [*LAZILY, "physics_models/simulate.py"]),
     (TORCH, ["learners/backends/torch*", "hardware/*torch*"], LAZILY),
     ({"hydra", "omegaconf"}, ["experiments/cli*", "experiments/config*"], []),
-    ({"wandb"}, [], ["experiments/tracking*"]),
+    ({"wandb", "wandb_workspaces"}, [], ["experiments/tracking*", "experiments/dashboard.py"]),
+    ({"ray"}, [], ["experiments/study/ray_executor.py"]),
+    ({"submitit"}, [], ["experiments/study/slurm.py"]),
+    ({"fsspec"}, [], ["experiments/store/*", "experiments/study/*"]),
+    ({"jinja2", "vl_convert"}, [], ["reports/page/*"]),
     ({"pynvml"}, [], ["hardware/energy/nvidia.py"]),
     ({"zeus"}, [], ["hardware/energy/through_zeus.py"]),
 ]

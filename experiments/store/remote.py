@@ -58,9 +58,10 @@ class RemoteFiles:
         return self.remote.cat_file(self._key(name))
 
     def write(self, name: str, data: bytes) -> None:
+        key = self._key(name)
         with _told(self.url):
             self._folder(name)
-            self.remote.pipe_file(self._key(name), data)
+            self.remote.pipe_file(key, data)
 
     def names(self, folder: str) -> list[str]:
         path = self._key(folder) if folder else self.path
@@ -71,8 +72,9 @@ class RemoteFiles:
             return []
 
     def remove(self, name: str) -> None:
+        key = self._key(name)
         with contextlib.suppress(FileNotFoundError), _told(self.url):
-            self.remote.rm_file(self._key(name))
+            self.remote.rm_file(key)
 
     def stamp(self, name: str) -> Hashable:
         key = self._key(name)

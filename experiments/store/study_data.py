@@ -23,6 +23,7 @@ NUMBERS = (
 )  # fmt: skip
 COSTS = ("flop", "energy_j", "seconds")
 POINT = ("step", "samples", *COSTS, "error")
+BLOCK = 1 << 16  # points charged at a time: what stays in a processor's cache
 
 
 def study_data(tables: Tables, study: Study, planned: int | None = None) -> StudyData:
@@ -143,10 +144,9 @@ def _compacted_points(tables: Tables, sound: dict[int, str]) -> dict[str, np.nda
     mine = _fetch(tables, f"SELECT run, place, row FROM mine WHERE place IN ({', '.join(map(str, sound))})")
     file = np.zeros(max(sound) + 1, dtype=np.int64)
     file[list(sound)] = np.arange(len(sound))
-    rows = np.zeros(len(sound), dtype=np.int64)
-    np.maximum.at(rows, points["file"], points["row"] + 1)
-    np.maximum.at(rows, file[mine["place"]], mine["row"] + 1)
-    first = np.concatenate([[0], np.cumsum(rows)])
+    sizes = tables.execute("SELECT place, max(row) + 1 FROM compacted GROUP BY place").fetchall()
+    rows = dict(sizes)
+    first = np.cumsum([0, *(rows[place] for place in sound)])
     number = np.full(first[-1], -1, dtype=np.int64)
     number[first[file[mine["place"]]] + mine["row"]] = mine["run"]
     run = number[first[points.pop("file")] + points.pop("row")]
@@ -179,20 +179,20 @@ def _charge_tuning(tables: Tables, runs: dict[str, np.ndarray], points: dict[str
     known = np.array([costs for _, *costs in whole] + [[np.nan] * len(COSTS)])  # the last: of a trial without a record
     sets = tables.execute("SELECT trials, list(run) FROM mine WHERE len(trials) > 0 GROUP BY trials").fetchall()
     width = max(len(names) for names, _ in sets)
-    paid = np.zeros((len(runs["identity"]), width, len(COSTS)))
+    paid = np.zeros((len(COSTS), width, len(runs["identity"])))  # nothing for trials that a run does not have
     for names, members in sets:
-        paid[members, : len(names)] = known[[number.get(name, -1) for name in names]]
+        costs = known[[number.get(name, -1) for name in names]].T
+        paid[:, : len(names), np.asarray(members)] = costs[:, :, None]
     runs["tune_trials"][tuned["run"]] = tuned["n"]
-    which = np.isin(points["run"], tuned["run"])
-    run = points["run"][which]
     for i, cost in enumerate(COSTS):
-        runs[f"tune_{cost}"] = paid[:, :, i].sum(axis=1)
-        own = points[cost][which]
-        total = own.copy()
-        for k in range(width):
-            total += np.minimum(own, paid[run, k, i])
-        points[f"tuned_{cost}"] = points[cost].copy()
-        points[f"tuned_{cost}"][which] = total
+        runs[f"tune_{cost}"] = paid[i].sum(axis=0)
+        total = points[cost].copy()
+        for start in range(0, len(total), BLOCK):
+            block = slice(start, start + BLOCK)
+            run, own = points["run"][block], points[cost][block]
+            for k in range(width):
+                total[block] += np.minimum(own, paid[i, k][run])
+        points[f"tuned_{cost}"] = total
 
 
 def _planned(tables: Tables, study: Study) -> int:

@@ -192,7 +192,7 @@ class Sweep:
             # What the worker found, and did not make, does not say yet what it is part of.
             join([name for name in unit.identities if name not in outcome.errors], self._study, self._store)
             self._settle(unit)
-        elif outcome.end == STOPPED:
+        elif outcome.end == STOPPED and (self._stop is not None or self._full):
             self._attempts[unit.key] -= 1
             self._waiting.appendleft(unit)
         elif outcome.end == BUSY:
@@ -201,7 +201,9 @@ class Sweep:
             self._not_before[unit.key] = time.monotonic() + BUSY_S
             self._waiting.append(unit)
         else:
-            failure = outcome.failure or Failure(failures.BUG, "it ended without saying why")
+            # Stopped, but not by us: preempted, or at the end of a job's time.
+            kind = failures.INTERRUPTED if outcome.end == STOPPED else failures.BUG
+            failure = outcome.failure or Failure(kind, "it ended without saying why")
             if failure.kind == failures.STORE:
                 self._full = failure.reason
                 self._waiting.appendleft(unit)

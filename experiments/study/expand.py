@@ -13,7 +13,8 @@ from typing import Any
 from experiments.config import Template, copied
 from experiments.errors import UserError
 from experiments.record import REFERENCE, RUN
-from experiments.study.spec import DEFAULT_SEEDS, DRAW, GROUPS, SEED, Study
+from experiments.study.check_spec import DEFAULT_SEEDS
+from experiments.study.spec import GROUPS, SEED, Study
 from learners.discovery import models
 
 RATE = "training.learning_rate"  # runs that differ in it, and in their seeds, share a program
@@ -152,6 +153,3 @@ def natural(value: Any) -> tuple[int, Any]:
     if isinstance(value, int | float):
         return (1, value)
     return (2, str(value))
-
-
-__all__ = ["DRAW", "RATE", "Shape", "count_runs", "natural", "shapes"]

@@ -56,7 +56,7 @@ def _hydra(key: str, value: Any) -> str:
     """A value as Hydra reads it back."""
     if isinstance(value, str):
         simple = key in AS_WRITTEN or re.fullmatch(r"[A-Za-z_][A-Za-z0-9_./-]*", value)
-        if simple and value not in ("null", "true", "false", "nan", "inf"):
+        if simple and value.lower() not in ("null", "true", "false", "nan", "inf"):
             return value
         # Within quotes, backslashes count double where a quote follows them, the closing one too.
         return "'" + re.sub(r"(\\*)('|\Z)", lambda m: m[1] * 2 + (r"\'" if m[2] else ""), value) + "'"

@@ -16,8 +16,8 @@ from experiments.errors import UserError
 from experiments.identity import planned_identity, run_config
 from experiments.job import Lane
 from experiments.record import FINISHED, REFERENCE, RUN, SKIPPED, TRIAL
-from experiments.study.expand import DRAW, RATE, Shape, count_runs, natural, shapes
-from experiments.study.spec import Study
+from experiments.study.expand import RATE, Shape, count_runs, natural, shapes
+from experiments.study.spec import DRAW, Study
 from hardware.devices import Device, DeviceError
 from hardware.devices import resolve as resolve_device
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from experiments.errors import UserError
 from experiments.progress import Reporter
-from experiments.store import Store
+from experiments.store import Store, StoreError
 from experiments.study.opened import open_study
 from reports.study import StudyData
 from reports.verdict import Prices, Verdict, judge, verdict_json
@@ -43,7 +43,10 @@ def write_study_report(
     for target in targets or ():
         if not (math.isfinite(target) and target > 0):
             raise UserError(f"--target must be an error above 0, but it is {target}")
-    study, store = open_study("report", words, runs)
+    try:
+        study, store = open_study("report", words, runs)
+    except StoreError as error:
+        raise UserError(str(error)) from None
     data = _data(study, store)
     if targets:
         data = replace(data, targets=tuple(sorted(set(targets), reverse=True)))
@@ -77,7 +80,7 @@ def write_files(data: StudyData, verdict: Verdict, folder: Path, report: Reporte
     try:
         from reports import page
 
-        paths += page.write(data, verdict, folder)
+        paths += page.write(data, verdict, folder, summary)
     except (ImportError, AttributeError) as error:
         _say(report, f"report.html was not written: {error}; pip install -e '.[dev]' brings what it needs")
     if report is not None:

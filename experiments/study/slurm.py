@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -58,16 +59,30 @@ class SlurmExecutor:
             raise UserError(f"no node could tell its device: {' '.join(str(error).split())[-300:]}") from None
 
     def _submit(self, name: str, *arguments: Any) -> Any:
-        return self._executor.submit(portable(), ROOT, name, arguments)
+        with _submitting():
+            return self._executor.submit(portable(), ROOT, name, arguments)
 
     def submit(self, order: Order) -> SlurmHandle:
         return SlurmHandle(self._submit(f"{supervise_plainly.__module__}:supervise_plainly", *order.plain()), order)
 
-    def batch(self) -> contextlib.AbstractContextManager[Any]:
-        return self._executor.batch()
+    @contextlib.contextmanager
+    def batch(self) -> Iterator[None]:
+        with _submitting(), self._executor.batch():
+            yield
 
     def close(self) -> None:
         pass
+
+
+@contextlib.contextmanager
+def _submitting() -> Iterator[None]:
+    """What sbatch refuses (a partition that is not there, a limit) is the user's to mend."""
+    from submitit.core.utils import FailedJobError
+
+    try:
+        yield
+    except FailedJobError as error:
+        raise UserError(f"SLURM took no jobs: {' '.join(str(error).split())[-300:]}") from None
 
 
 class SlurmHandle:

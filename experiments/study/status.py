@@ -28,16 +28,19 @@ COUNTS = f"""
 WITH lanes AS (SELECT key, task, model, role, configuration, unnest(lanes) AS lane FROM '@plan'),
 found AS (SELECT @lane AS lane, status, list_sum(map_values(seconds)) - coalesce(seconds['data'], 0) AS s,
   CASE WHEN list_count(map_values(energy_j)) = len(map_values(energy_j)) THEN list_sum(map_values(energy_j)) END AS j
-  FROM records)
-SELECT grouping(key) = 0 AS single, task, model, role, key, any_value(configuration), count(*),
+  FROM records),
+joined AS MATERIALIZED (SELECT lanes.*, status, s, j FROM lanes LEFT JOIN found USING (lane))
+SELECT false AS single, task, model, role, '' AS key, '' AS configuration, count(*),
   count(*) FILTER (status = '{FINISHED}'), count(*) FILTER (status = '{DIVERGED}'),
   count(*) FILTER (status = '{SKIPPED}'),
   sum(s) FILTER ({DONE}), CASE WHEN count(*) FILTER ({DONE} AND j IS NULL) = 0 THEN sum(j) FILTER ({DONE}) END,
   quantile_cont(s, [0.25, 0.75]) FILTER ({DONE}), quantile_cont(j, [0.25, 0.75]) FILTER ({DONE})
-FROM lanes LEFT JOIN found USING (lane)
-GROUP BY GROUPING SETS ((task, model, role), (task, model, role, key))
-HAVING grouping(key) = 1 OR count(*) FILTER (status IN {FINAL}) < count(*)
-ORDER BY single, task, role, model
+FROM joined GROUP BY task, model, role
+UNION ALL
+SELECT true, any_value(task), any_value(model), any_value(role), key, any_value(configuration),
+  count(*) FILTER (status IS NULL OR status NOT IN {FINAL}), 0, 0, 0, NULL, NULL, NULL, NULL
+FROM joined GROUP BY key HAVING count(*) FILTER (status IN {FINAL}) < count(*)
+ORDER BY single, task, role, model, key
 """
 # Of a tuned run, whose identity the plan does not know: the name of its group, and its seed.
 TUNED = """CASE WHEN role = 'run' AND tuning->>'$.group' IS NOT NULL THEN concat(tuning->>'$.group', ':', seed)
@@ -180,7 +183,7 @@ def _status(study: Study, store: Store, plan: str, notes: list[str]) -> Status:
     sql = COUNTS.replace("@plan", quoted(plan)).replace("@lane", TUNED if tuned else "identity")
     found = store.query(sql).fetchall()
     rows = tuple(Row(*row[1:4], *row[6:12], *map(_pair, row[12:])) for row in found if not row[0])
-    open_units = [(row[4], row[1], row[2], row[3], row[5], row[6] - sum(row[7:10])) for row in found if row[0]]
+    open_units = [(row[4], row[1], row[2], row[3], row[5], row[6]) for row in found if row[0]]
     files, with_state = StudyFolder(store, study.folder), {*store.file_names(f"{study.folder}/units")}
     counts: Counter[str] = Counter()
     failed: Counter[str] = Counter()

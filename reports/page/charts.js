@@ -166,8 +166,9 @@ function zoomed(place, factor) {
   view.runAsync();
 }
 
-function scalingFigure(panel) {
+function scalingFigure(panel, height) {
   const place = make("div", { class: "plot" });
+  place.style.minHeight = `${height}px`; // kept for it, so that nothing jumps when it is drawn
   const { label } = page.panels[panel];
   const button = (sign, factor, what) => make("button", { type: "button", class: "small", "aria-label": `${what}: ${label}`, title: what, onclick: () => zoomed(place, factor) }, sign);
   const zoom = make("span", { class: "zoom" }, button("+", 0.7, "Zoom in"), button("−", 1 / 0.7, "Zoom out"), button("⟲", 0, "Whole chart"));
@@ -178,7 +179,6 @@ function scalingFigure(panel) {
     const rows = scalingRows(panel), domains = domainsOf(rows);
     const off = rows.levels.filter(({ y }) => y < domains.y[0] || y > domains.y[1]).map(({ name, y }) => `${name} ${number(y)}`);
     far.textContent = off.length ? `Off the chart: ${off.join(", ")}.` : "";
-    const height = document.getElementById("scaling").children.length === 1 && innerWidth > 700 ? 460 : 330;
     const feed = (view) => {
       const fed = scalingRows(panel);
       charts.get(place).rows = fed;
@@ -199,7 +199,8 @@ function drawScalings() {
   const place = document.getElementById("scaling"), more = document.getElementById("more-charts");
   for (const old of place.querySelectorAll(".plot")) { charts.get(old)?.view?.finalize(); charts.delete(old); }
   const panels = page.panels.map((_, index) => index).filter((index) => panelShown(page.panels[index]));
-  const figures = panels.slice(0, state.panels).map(scalingFigure);
+  const height = panels.length === 1 && innerWidth > 700 ? 460 : 330;
+  const figures = panels.slice(0, state.panels).map((panel) => scalingFigure(panel, height));
   place.replaceChildren(...figures);
   if (!figures.length) place.append(make("p", {}, "Nothing to draw: no task has this condition."));
   figures.forEach((figure) => waiting.observe(figure));
@@ -284,6 +285,7 @@ function drawPhases() {
       return `${phase.by} ${row}: ${winners.map((model) => `${page.models[model].name} at ${mine.filter((cell) => cell.model === model).length}`).join(", ")} of ${mine.length} costs`;
     });
     const figure = make("figure", { class: "chart" }, make("h4", {}, phase.title), key, plot);
+    plot.style.minHeight = `${phase.rows.length * 32 + 45}px`;
     figure.draw = () => draw(plot, phaseSpec(phase), { cells }, `${phase.title}: which model has the least error. ${shares.join("; ")}`, null);
     return figure;
   }));

@@ -106,14 +106,14 @@ function choose(index) {
   const close = make("button", { type: "button", class: "small", onclick: unchoose }, "Close");
   box.replaceChildren(
     make("div", { class: "chart-head" }, make("h2", { tabindex: -1 }, `${page.models[at("model")].name} on ${at("task")}`), close),
+    command ? make("pre", { tabindex: 0, "aria-label": "The command that reproduces this point" }, command) : null,
+    make("div", { class: "actions" }, command ? make("button", { type: "button", class: "copy", onclick: () => copy(command, "Command") }, "Copy the command that reproduces this point") : null),
     described([
       ["condition", at("condition")], ["configuration", at("configuration")], ["seed, data draw", `${number(at("seed"))}, ${number(at("draw"))}`],
       ["status", at("status")], ["reason", at("reason")], ["test error", number(at("error"))], ["training FLOP", number(at("train_flop"))],
       ["training energy", `${number(at("train_energy_j"))} J ${at("energy_method") ? `(${at("energy_method")})` : ""}`], ["training time", `${number(at("train_seconds"))} s`],
       ["parameters", number(at("parameters"))], ["training windows", number(at("data"))], ["backend, device", `${at("backend") ?? ""}, ${page.devices[at("device")]}`], ["identity", at("identity")],
     ]),
-    command ? make("pre", { tabindex: 0, "aria-label": "The command that reproduces this point" }, command) : null,
-    make("div", { class: "actions" }, command ? make("button", { type: "button", class: "copy", onclick: () => copy(command, "Command") }, "Copy the command that reproduces this point") : null),
   );
   box.hidden = false;
   box.querySelector("h2").focus({ preventScroll: true });

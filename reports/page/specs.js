@@ -117,8 +117,9 @@ const NAMED = 40; // pairs that are named one by one
 function pairSpec(title, rows, color, { log = false, zero = false }) {
   const named = rows.length <= NAMED;
   const y = { field: "line", type: "ordinal", sort: null, axis: null };
+  const ends = [Math.min(...rows.map((row) => row.low)), Math.max(...rows.map((row) => row.high))];
   const scale = log ? { type: "log", nice: false, padding: 14 } : { zero };
-  const x = { field: "value", type: "quantitative", scale, axis: log ? axisOf(title, [1, 1e9], true) : { title, tickCount: 6 } };
+  const x = { field: "value", type: "quantitative", scale, axis: log ? axisOf(title, ends, true) : { title, tickCount: 6 } };
   const down = named ? 7 : 0;
   const words = { type: "text", baseline: "middle", fontSize: 11, dy: -7 };
   return {

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.special import fdtri
 
 from reports.scaling.bootstrap import Clusters, factors_of, resampled
-from reports.scaling.core import Fit, checked, fit_form, refit
+from reports.scaling.core import Fit, checked, deviance, fit_form, free_parameters, refit
 from reports.scaling.forms import BROKEN, EXPONENTIAL, FLOOR, POWER, Form
 from reports.scaling.intervals import Bootstrap
+from reports.scaling.solver import log_model, minimise
 
 FORMS = (POWER, FLOOR, BROKEN, EXPONENTIAL)
+FLOORS = np.linspace(0.05, 0.95, 19)  # tried, as shares of the least fitted error
 LARGE = 700.0  # ln of an error that no float holds: forms may predict 0
 
 
@@ -68,9 +71,7 @@ def compare_forms(
     clusters: Clusters = None,
     *,
     decades: float = 1.0,
-    resamples: int = 400,
     level: float = 0.9,
-    seed: int = 0,
     delta: float | None = None,
     forms: Sequence[Form] = FORMS,
 ) -> HeldOut:
@@ -103,7 +104,11 @@ def compare_forms(
     forecasts = []
     for form in forms:
         fit = fit_form(form, inputs[:, below], y[below], delta)
-        forecasts.append(_forecast(fit, without, levels, below, inputs[:, above], y[above], level))
+        forecasts.append(
+            _forecast(
+                fit, without, [labels[below] for labels in factors], levels, below, inputs[:, above], y[above], level
+            )
+        )
     return HeldOut(
         tuple(sorted(forecasts, key=lambda forecast: forecast.score)), inputs[0, above], y[above], int(below.sum())
     )
@@ -112,18 +117,23 @@ def compare_forms(
 def _forecast(
     fit: Fit,
     without: Sequence[np.ndarray],
+    factors: Sequence[np.ndarray],
     levels: tuple[int, ...],
     below: np.ndarray,
     inputs: np.ndarray,
     y: np.ndarray,
     level: float,
 ) -> Forecast:
-    """`without`: per factor (levels, n), weights of all points with each level left out. `inputs`, `y`: those above."""
+    """`without`: per factor (levels, n), weights of all points with each level left out. `factors`: of those below.
+    `inputs`, `y`: of those above."""
     costs, at = np.unique(inputs, axis=1, return_inverse=True)
     observed = np.log(y)
 
     def predicted(theta: np.ndarray, best: np.ndarray) -> np.ndarray:
         return np.clip(fit.log_predict(theta, best, costs), -LARGE, LARGE)
+
+    def mean(theta: np.ndarray) -> np.ndarray:
+        return predicted(theta, np.full(len(theta), fit.best))[:, at].mean(1)
 
     middle = predicted(fit.theta[None], np.array([fit.best]))[0]
     bias = float((observed - middle[at]).mean())
@@ -138,6 +148,7 @@ def _forecast(
     estimate = np.concatenate([[bias], middle])
     spread = Bootstrap(names, estimate, np.repeat(estimate[None], 2, 0), tuple(jackknife), levels)
     half = np.array([_half(spread, name, level) for name in names])
+    biased = np.hypot(half[0], _floor_bias(fit, factors, level, mean))
     n, tail = len(fit.residual), (1 - level) / 2
     residual = (fit.residual - fit.residual.mean()) * np.sqrt(n / max(n - fit.form.degrees, 1))
     noise = np.quantile(-residual, (tail, 1 - tail))
@@ -151,10 +162,37 @@ def _forecast(
         np.exp(high[at]),
         float(((low[at] <= observed) & (observed <= high[at])).mean()),
         bias,
-        (-half[0], half[0]),
+        (-float(biased), float(biased)),
         level,
-        spread.p_value("bias"),
+        spread.p_value("bias", bias * (1 - half[0] / biased) if biased > 0 else 0.0),
     )
+
+
+def _floor_bias(
+    fit: Fit, factors: Sequence[np.ndarray], level: float, mean: Callable[[np.ndarray], np.ndarray]
+) -> float:
+    """How far the mean prediction moves with floors that the points allow, of a fit whose floor is held at 0.
+
+    There the jackknife sees nothing of the floor, since with any cluster left out it is held at 0 as well. Floors are
+    allowed whose deviance is below the quantile of F(1, G − 1) for G clusters, times how much more sums of residuals
+    over clusters vary than those of independent points do. `factors`: of the points fitted. `mean`: of θ (B, p).
+    """
+    if not fit.form.floor or fit.theta[0] > 0 or len(fit.points[fit.best].features) > 1:
+        return 0.0
+    points, free = fit.points[fit.best], free_parameters(fit.form)
+    free[0] = False
+    fitted = np.exp(log_model(fit.theta[None], points.features)[0])
+    starts = np.repeat(fit.theta[None], len(FLOORS), 0)
+    starts[:, 0] = FLOORS * fitted.min()
+    starts[:, 1] -= (log_model(starts, points.features) - points.log_y).mean(1)
+    theta, objective = minimise(points, starts, np.ones(len(points.log_y)), free)
+    together = [np.bincount(np.unique(labels, return_inverse=True)[1], fit.residual) for labels in factors]
+    total = float((fit.residual**2).sum())
+    effect = max([1.0, *(float((sums**2).sum()) / total for sums in together)]) if total > 0 else 1.0
+    clusters = min(len(sums) for sums in together)
+    allowed = deviance(fit, objective) <= effect * fdtri(1, clusters - 1, level)
+    moved = np.abs(mean(theta) - mean(fit.theta[None]))
+    return float(moved[allowed].max(initial=0.0))
 
 
 def _half(spread: Bootstrap, name: str, level: float) -> float:

@@ -86,7 +86,7 @@ def _model(axes: Any, s: Scaling, style: dict[str, Any]) -> None:
     dearest = float(max(cost.max(), s.member_cost.max(initial=0)))
     if s.band is not None:
         x, _, low, high = s.band
-        inside = np.isfinite(low) & np.isfinite(high) & (low > 0) & (x <= dearest * BEYOND)
+        inside = np.isfinite(low) & np.isfinite(high) & (low > 0) & (x <= dearest * BEYOND) & (x >= (s.start or 0))
         axes.fill_between(x[inside], low[inside], high[inside], color=color, alpha=0.15, lw=0, zorder=1)
     if s.law is not None:
         for start, end, ls in ((s.start or cost.min(), dearest, "-"), (dearest, dearest * BEYOND, (0, (4, 2)))):

@@ -207,7 +207,7 @@ def _reason(reasons: Sequence[str]) -> str:
 
 
 def _why(verdict: Verdict, axis: str) -> str:
-    reasons = [c.difference.reason for c in verdict.contests if c.axis == axis and c.difference.reason]
+    reasons = [r for c in verdict.contests if c.axis == axis for r in (c.difference.reason, *c.reasons) if r]
     return f": {reasons[0]}" if reasons else ""
 
 

@@ -43,7 +43,7 @@ def render(data: StudyData, verdict: Verdict, format: str, width: int = WIDTH, s
         return to_csv(sheets)
     above = [f"Study {data.name}: {data.question}" if data.question else f"Study {data.name}"]
     above += [f"Warning: {line}" for line in missing(data)] + [verdict.headline]
-    sentences = [c.sentence for c in verdict.contests if c.axis == "flop" and c.sentence]
+    sentences = [c.sentence for c in verdict.contests if c.axis == "flop" and c.sentence not in verdict.headline]
     above += sentences if len(sentences) <= SENTENCES else []
     below = [*(result_notes(data) if len(data) else []), *verdict.notes]
     if short:
@@ -84,4 +84,4 @@ def study_sheets(summary: Summary, verdict: Verdict, most: int | None = None) ->
     return [*sheets, hypothesis_sheet(verdict), facts_sheet(summary.data)], short
 
 
-__all__ = ["FORMATS", "Summary", "render", "study_sheets", "summarise", "write"]
+__all__ = ["FORMATS", "Summary", "render", "result_notes", "study_sheets", "summarise", "write"]

@@ -8,7 +8,7 @@ p values of one column of a study, those of the best row of each task against ev
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -79,23 +79,21 @@ def paired_p(
     data: StudyData, first: tuple[np.ndarray, np.ndarray], second: tuple[np.ndarray, np.ndarray]
 ) -> float | None:
     """p of equal figures, see above. None where it cannot be told: no run in common, one run, an infinite figure."""
-    sides = [_by_cluster(data, *side) for side in (first, second)]
-    shared = sorted(set(sides[0]) & set(sides[1]))
+    sides = [(_cluster(data, runs[values > 0]), values[values > 0]) for runs, values in (first, second)]
+    shared, *at = np.intersect1d(sides[0][0], sides[1][0], return_indices=True)
     if len(shared) < 2:
         return None
-    figures = np.array([[side[key] for side in sides] for key in shared])
+    figures = [values[i] for (_, values), i in zip(sides, at, strict=True)]
     if not np.isfinite(figures).all():
         return None
-    ratio = np.log(figures[:, 0] / figures[:, 1])
-    draw, seed = np.array(shared, dtype=float).T
-    found = log_mean(ratio, draw, seed)
+    found = log_mean(np.log(figures[0] / figures[1]), np.real(shared), np.imag(shared))
     return None if found is None else found.p_value("mean", method="jackknife")
 
 
-def _by_cluster(data: StudyData, runs: np.ndarray, figures: np.ndarray) -> dict[tuple[Hashable, ...], float]:
-    draw, seed = clusters(data, runs)
-    listed = zip(np.nan_to_num(draw).tolist(), np.nan_to_num(seed).tolist(), figures.tolist(), strict=True)
-    return {(d, s): value for d, s, value in listed if value > 0}
+def _cluster(data: StudyData, runs: np.ndarray) -> np.ndarray:
+    """What a run is paired by, as one number: its data draw + i·its seed."""
+    draw, seed = (np.nan_to_num(labels) for labels in clusters(data, runs))
+    return draw + 1j * seed
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -16,7 +16,6 @@ import numpy as np
 from experiments.record import FINISHED
 from reports.reach import choose_targets
 from reports.scaling import Bootstrap
-from reports.scaling.bootstrap import resampled
 from reports.study import StudyData
 
 COSTS = ("train_flop", "train_energy_j", "train_seconds")
@@ -269,10 +268,14 @@ def log_mean(values: np.ndarray, *factors: np.ndarray) -> Bootstrap | None:
     several = [labels for labels in factors if len(np.unique(labels)) > 1]
     if not several:
         return None
-    without = [weights @ values / weights.sum(1) for weights in resampled(several, 2, 0)[1] if weights.sum(1).all()]
-    levels = tuple(len(np.unique(labels)) for labels in several)
-    parts = tuple(part[:, None] for part in without)
-    return Bootstrap(("mean",), np.array([values.mean()]), np.zeros((0, 1)), parts, levels)
+    of = [np.unique(labels, return_inverse=True)[1] for labels in several]
+    levels = tuple(int(codes.max()) + 1 for codes in of)
+    if len(of) == 2:  # as `reports.scaling.bootstrap`: of two factors there follow their crossings
+        of.append(np.unique(of[0] * levels[1] + of[1], return_inverse=True)[1])
+    without = tuple(
+        ((values.sum() - np.bincount(codes, values)) / (len(values) - np.bincount(codes)))[:, None] for codes in of
+    )
+    return Bootstrap(("mean",), np.array([values.mean()]), np.zeros((0, 1)), without, levels)
 
 
 def geometric_mean(values: np.ndarray, *factors: np.ndarray, level: float = 0.9) -> Figure:

@@ -69,7 +69,8 @@ def interval_of(boot: Bootstrap, level: float) -> Interval | None:
 
 def power_of_ten(value: float) -> float:
     """10^value, infinite where no float holds it."""
-    return float(10.0**value) if value < 300 else float("inf")
+    with np.errstate(over="ignore"):
+        return float(np.power(10.0, value))
 
 
 def log10_error(cost: float) -> Quantity:

@@ -30,6 +30,7 @@ LARGE, LEAST = 150, 200  # scalings to fit, beyond which resamples are few (200)
 MANY = 240  # scalings to fit, beyond which only the main axes are judged
 
 
+@np.errstate(over="ignore", invalid="ignore", divide="ignore")  # infinite is an answer
 def judge(
     data: StudyData,
     *,
@@ -60,13 +61,14 @@ def judge(
         raise ValueError(f"no axis of cost is called {unknown[0]!r}; there are {', '.join(AXES)}")
     how = How(level, resamples, seed)
     curves = curves_of(data)
-    chosen = tuple(axes) if axes else used_axes(data, len(curves))
+    chosen = tuple(axes) if axes else used_axes(data, sum(not is_reference(data, model) for *_, model in curves))
     prepared = {
         (*key, axis): _prepared(data, curves[key], axis) for axis in chosen for key in sorted(curves, key=_order(data))
     }
-    if len(prepared) > LARGE:
+    to_fit = sum(len(scaling.member_cost) > 0 for scaling in prepared.values())
+    if to_fit > LARGE:
         how = replace(how, resamples=min(resamples, LEAST), large=True)
-    with _mapping(workers if len(prepared) > FEW else 1) as each:
+    with _mapping(workers if to_fit > FEW else 1) as each:
         scalings = dict(zip(prepared, each(partial(fitted, how=how), prepared.values()), strict=True))
         matches = _matches(data, scalings, chosen, how, each)
     improvements, overall = _improvements(data, matches, how)

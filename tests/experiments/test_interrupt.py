@@ -146,13 +146,13 @@ def test_the_same_command_finishes_what_was_interrupted(
     assert len(repeated.curve) == len(whole.curve)
 
 
-def test_sigterm_and_the_same_command_again_is_not_having_been_stopped(begin: Begin, tmp_path: Path) -> None:
-    """In three processes, with a real signal: the same record to the bit, but for what clocks and meters say."""
-    words = ["references=[]", "backend=torch", "seed=0", "budget.sample=128000"]
-    for folder in ("whole", "parts"):
-        (tmp_path / folder).mkdir()
-    whole = begin(tmp_path / "whole", *words)
-    assert whole.communicate(timeout=100)[0] != "" and whole.returncode == 0
+def test_sigterm_and_the_same_command_again_is_not_having_been_stopped(
+    begin: Begin, here: Callable[..., Any], no_figure: None, tmp_path: Path
+) -> None:  # fmt: skip
+    """Two processes and a real signal, against one: the same record to the bit, but for what clocks and meters say."""
+    words = ["references=[]", "backend=torch", "seed=0", "budget.sample=64000"]
+    (tmp_path / "parts").mkdir()
+    assert here(*WORDS, *words, f"runs={tmp_path / 'whole'}").code == 0
     end(begin(tmp_path / "parts", *words), signal.SIGTERM)
     [partial] = read(tmp_path / "parts").values()
     assert partial.status == "interrupted"

@@ -131,6 +131,21 @@ def test_a_record_written_anew_counts_and_the_newest_wins_in_either_place(tmp_pa
     assert store.load(newer.identity) == newer and store.finished(newer.identity) == newer
 
 
+def test_a_record_written_while_it_is_compacted_is_not_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from experiments.store import compaction
+
+    write, newer = compaction._write, small(1, started="2027", seed=9)
+
+    def meanwhile(*arguments: Any) -> int:
+        rows = write(*arguments)
+        Store(tmp_path).save(newer)
+        return rows
+
+    monkeypatch.setattr(compaction, "_write", meanwhile)
+    done = saved(tmp_path, small(1)).compact()
+    assert (done.moved, done.left) == (0, 1) and Store(tmp_path).load(newer.identity) == newer
+
+
 def test_what_has_no_result_stays_loose(tmp_path: Path) -> None:
     statuses = {1: "interrupted", 2: "out_of_memory", 3: "skipped"}
     store = saved(tmp_path, *(small(number, status=status) for number, status in statuses.items()))

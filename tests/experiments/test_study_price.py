@@ -104,13 +104,20 @@ def test_a_budget_in_seconds_tells_seconds_and_no_flop(store: Store) -> None:
     assert found.seconds.low > 8 * 7.0
 
 
-def test_some_steps_are_measured_where_no_record_tells(store: Store) -> None:
+def test_some_steps_are_measured_where_no_record_tells(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("experiments.study.rates.MEASURE_S", 600.0)  # a busy machine takes longer
     plan = planned(grid={**SMALL["grid"], "model.width": [8]})
     found = priced(plan, store, quick=False)
     sources = {part.model: part.source for part in found.parts}
     assert sources["mlp"] == sources["hybrid_ode"] == "100 steps measured now"
     assert found.energy_j is not None and not any("guessed" in note for note in found.notes)
     assert json.loads(json.dumps(found.as_json()))["flop"] == 4e8
+
+
+def test_measuring_ends_in_time(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("experiments.study.rates.MEASURE_S", -1.0)
+    found = priced(PLAN, store, quick=False)
+    assert any("stopped after" in note for note in found.notes) and any("guessed" in note for note in found.notes)
 
 
 def test_another_device_is_modelled(store: Store) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -242,6 +243,13 @@ def test_whatever_stands_there_is_read_or_refused_in_a_line(value: Any, key: str
         made(**{key: value})
     except UserError as error:
         assert str(error) and "\n" not in str(error)
+
+
+def test_a_study_given_where_a_task_belongs_is_told_how_it_is_run(here: Callable[..., Any]) -> None:
+    for words in (("run", "quick"), ("run", "flocking", "study=quick"), ("check", "device=h100", "quick")):
+        done = here(*words)
+        assert done.code == 2 and "sweep study=quick" in done.err and done.err.count("\n") == 1
+    assert "quick" in here("list", "study").out and "did you mean study?" in here("list", "studies").err
 
 
 # -- Draws ---------------------------------------------------------------------------------------------------------

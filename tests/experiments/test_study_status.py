@@ -157,7 +157,7 @@ def test_what_is_left_is_what_such_runs_took(store: Store) -> None:
     saved(store, units(PLAIN, model="hybrid_ode")[0], seconds=5.0, joules=None)
     found = look(PLAIN, store)
     assert found.energy_j_left is None and found.energy_j_used is None  # unknown, and not less
-    assert found.seconds_left is not None and found.seconds_left[0] == pytest.approx(2 * 1.5 + 2 * 5 + 1.5 + 3 * 6)
+    assert found.seconds_left is not None and found.seconds_left[0] == pytest.approx(2 * 1.5 + 2 * 5 + 5 + 3 * WORKER_S)
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,9 @@ from pathlib import Path
 
 name, words, state = Path(sys.argv[0]).name, sys.argv[1:], Path(sys.argv[0]).parent / "jobs"
 state.mkdir(exist_ok=True)
-if name == "sbatch":
+if name == "sbatch" and (state.parent / "refuse").exists():
+    sys.exit("sbatch: error: Batch job submission failed: Invalid account")
+elif name == "sbatch":
     script = Path(words[-1]).read_text()
     array = re.search(r"^#SBATCH --array=0-(\\d+)", script, re.M)
     output = re.search(r"^#SBATCH --output=(.*)", script, re.M)[1].strip("'")
@@ -133,6 +135,10 @@ def test_an_array_is_sent_as_one(cluster: Path, store: Store, tmp_path: Path) ->
     script = (cluster / "jobs" / "last.sbatch").read_text()
     for line in ("--array=0-2%3", "--exclusive", "--signal=USR2@120", "--time=1440"):
         assert f"#SBATCH {line}" in script
+    (cluster / "refuse").touch()
+    with pytest.raises(UserError, match=r"SLURM took no jobs.*Invalid account"):
+        start("slurm", "cpu", "jax", 1, tmp_path / "jobs")
+    (cluster / "refuse").unlink()
     with pytest.raises(UserError, match="device=cpu or device=cuda"):
         start("slurm", "auto", "jax", 1, tmp_path / "jobs")
 

@@ -27,7 +27,7 @@ from experiments.study.folder import StudyFolder
 from experiments.study.local import LocalExecutor
 from experiments.study.plan import Unit
 from experiments.study.summary import summarise
-from experiments.study.supervise import Order
+from experiments.study.supervise import STOPPED, Order, Outcome
 from experiments.study.unit_state import DONE, FAILED, INTERRUPTED, RUNNING, UnitState
 from tests.experiments import fake_worker
 from tests.experiments.fake_worker import STUDY, unit
@@ -154,6 +154,28 @@ def test_a_stop_between_units_costs_no_attempt(make: Callable[..., Sweep], store
     with pytest.raises(Stopped):
         sweep.run()
     assert ran(store) == []
+
+
+def test_what_others_stop_is_tried_again_but_not_for_ever(store: Store) -> None:
+    """A cluster that preempts a job, or whose time limit is too short, is not to be asked without end."""
+    submitted: list[Order] = []
+
+    class Preempted:
+        def poll(self) -> Outcome:
+            return Outcome(submitted[-1].key, STOPPED)
+
+        def stop(self) -> None:
+            pass
+
+    class Cluster(LocalExecutor):
+        def submit(self, order: Order) -> Any:
+            submitted.append(order)
+            return Preempted()
+
+    progress = Sweep([unit(1, "ok")], STUDY, store, Cluster("cpu", "jax", 1), Options(retries=3)).run()
+    assert [order.attempt for order in submitted] == [1, 2, 3, 4]
+    [(_, failure)] = progress.failed.values()
+    assert failure.kind == failures.INTERRUPTED
 
 
 def test_a_corrupted_record_is_run_again(make: Callable[..., Sweep], store: Store) -> None:

@@ -200,7 +200,10 @@ def test_other_settings_of_the_task_or_other_code_are_warned_of(record):
     comparison = compare([record(), other])
     assert {row.label for row in comparison} == {"neural_ode task.agents=16", "mlp task.agents=8"}
     told = "\n".join(warnings(comparison))
-    assert "not of the same problem" in told and "2 versions of the code" in told
+    assert "not of the same problem" in told
+    assert "versions of the code" not in told, "another model's file is no other version"
+    told = "\n".join(warnings(compare([record(seed=0), record(seed=1, code="def")])))
+    assert "runs of neural_ode come from 2 versions of the code" in told
 
 
 def test_measured_and_modelled_joules_are_not_ranked_together_unless_asked(record):

@@ -23,7 +23,7 @@ def noisy(name, seed, sigma=0.03):
 
 @pytest.mark.parametrize("name", WORLDS)
 def test_each_form_predicts_its_own_world(name):
-    compared = compare_forms(COST, noisy(name, 0), resamples=200, level=0.99)
+    compared = compare_forms(COST, noisy(name, 0), level=0.99)
     own = compared.forecast(name)
     assert own.predicts and own.inside > 0.8  # one in a hundred outside, and ten points
     # The noise is 0.03, whose mean size is 0.024; extrapolation adds to it. A wrong form is off by a factor.
@@ -39,7 +39,7 @@ def test_the_held_out_decade_is_inside_its_interval_as_often_as_it_says():
     worlds, hits = 30, {"power": 0, "power + floor": 0}
     for seed in range(worlds):
         for form in (POWER, FLOOR):
-            forecast = compare_forms(COST, noisy(form.name, seed), resamples=200, forms=(form,), seed=seed).forecasts[0]
+            forecast = compare_forms(COST, noisy(form.name, seed), forms=(form,)).forecasts[0]
             hits[form.name] += forecast.predicts
     for name, count in hits.items():
         assert abs(count / worlds - 0.9) <= 3 * np.sqrt(0.09 / worlds), name  # binomial, three standard errors
@@ -49,8 +49,8 @@ def test_the_held_out_decade_is_inside_its_interval_as_often_as_it_says():
 @settings(max_examples=5, deadline=None)
 def test_units_do_not_change_the_comparison(log_cost, log_error):
     error = noisy("power + floor", 1)
-    plain = compare_forms(COST, error, resamples=20)
-    other = compare_forms(COST * 10**log_cost, error * 10**log_error, resamples=20)
+    plain = compare_forms(COST, error)
+    other = compare_forms(COST * 10**log_cost, error * 10**log_error)
     for forecast in plain.forecasts:
         twin = other.forecast(forecast.form)
         assert twin.score == pytest.approx(forecast.score, rel=1e-3)  # the solver's 1e-6 in α, over a decade, and more
@@ -62,7 +62,7 @@ def test_forms_count_their_parameters():
 
 
 def test_the_break_is_found_where_it_is():
-    held = compare_forms(COST, WORLDS["broken power"], resamples=10, forms=(BROKEN,)).forecasts[0]
+    held = compare_forms(COST, WORLDS["broken power"], forms=(BROKEN,)).forecasts[0]
     np.testing.assert_allclose(
         held.predicted, WORLDS["broken power"][-len(held.predicted) :], rtol=0.1
     )  # knots every fifth of a decade
@@ -74,7 +74,7 @@ def test_too_little_below_is_named():
     with pytest.raises(ValueError, match="decades must be positive"):
         compare_forms(COST, COST, decades=0)
     with pytest.raises(ValueError, match="no form is called"):
-        compare_forms(COST, noisy("power", 0), resamples=10, forms=(POWER,)).forecast("cubic")
+        compare_forms(COST, noisy("power", 0), forms=(POWER,)).forecast("cubic")
 
 
 def test_the_frontier_is_the_lower_envelope():

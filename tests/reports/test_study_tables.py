@@ -15,6 +15,7 @@ from markdown_it import MarkdownIt
 from rich.console import Console
 
 from reports.reach import cost_to_error
+from reports.scaling.bootstrap import resampled
 from reports.study import StudyData
 from reports.study_tables import FORMATS, render, study_sheets, summarise, write
 from reports.study_tables.best import best_errors, holm, paired_p
@@ -22,7 +23,7 @@ from reports.study_tables.contests import contest_sheet, thompson_sheet
 from reports.study_tables.facts import missing
 from reports.study_tables.render import packed, tex
 from reports.study_tables.sheet import figure
-from reports.study_tables.summary import Curves, geometric_mean
+from reports.study_tables.summary import Curves, geometric_mean, log_mean
 from reports.text import clean, number
 from reports.verdict.types import (
     CANNOT_TELL,
@@ -254,6 +255,18 @@ def test_holm(p_values):
     if p_values:
         least = min(p_values)
         assert corrected[p_values.index(least)] == min(1.0, len(p_values) * least)
+
+
+def test_the_jackknife_of_a_mean_is_that_of_the_exponents():
+    """Sums over levels give what `reports.scaling.bootstrap` gets from its weights."""
+    draw, seed = (labels.ravel() for labels in np.indices((3, 4)))
+    values = np.random.default_rng(0).normal(size=12)
+    for factors in ((draw, seed), (draw,), (np.zeros(12), seed)):
+        found = log_mean(values, *factors)
+        assert found is not None
+        weights = resampled([labels for labels in factors if len(set(labels)) > 1], 2, 0)[1]
+        for mine, w in zip(found.jackknife, weights, strict=True):
+            assert mine[:, 0] == pytest.approx(w @ values / w.sum(1), rel=1e-12)  # rounding
 
 
 def test_geometric_mean_has_an_interval_only_where_runs_repeat():

@@ -2,15 +2,18 @@
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
+from reports import verdict as judging
 from reports.study import Hypothesis
-from reports.verdict import SAYS, Prices, judge, verdict_json
+from reports.verdict import SAYS, Prices, verdict_json
 from reports.verdict.types import BEHIND, CANNOT_TELL, CROSSED, ESCAPES, OFFSET
 from reports.worlds import HOSTILE, Law, world
 
+judge: Any = judging.judge  # tests read numbers of which the types say that they may be missing
 QUICK = {"axes": ["flop"], "resamples": 200}
 
 

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,9 +27,9 @@ def data():
     return small()
 
 
-def said(data, **changes):
+def said(data, **changes) -> tuple[Any, str]:
     """Everything that the verdict gives as reasons or notes, and that it can be written."""
-    verdict = judge(data, **{**QUICK, **changes})
+    verdict: Any = judge(data, **{**QUICK, **changes})
     json.dumps(verdict_json(verdict), allow_nan=False)
     assert verdict.headline
     reasons = [reason for part in (*verdict.scalings, *verdict.contests) for reason in part.reasons]
@@ -132,10 +133,10 @@ def test_many_points_are_pooled_and_say_the_same():
     from reports.verdict import laws
 
     big = small(seeds=40, draws=3, per_decade=2)
-    pooled = judge(big, **QUICK)
+    pooled: Any = judge(big, **QUICK)
     most, laws.MOST = laws.MOST, 10**6
     try:
-        plain = judge(big, **QUICK)
+        plain: Any = judge(big, **QUICK)
     finally:
         laws.MOST = most
     for a, b in zip(pooled.scalings, plain.scalings, strict=True):

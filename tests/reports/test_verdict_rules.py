@@ -1,6 +1,7 @@
 """The table of rules, Holm's correction, and the quantities that follow from laws."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -62,7 +63,7 @@ def test_holm_by_hand():
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
 def test_holm_is_between_p_and_bonferroni_and_keeps_the_order(p):
-    corrected = holm(list(p))
+    corrected: Any = holm(list(p))
     for value, own in zip(corrected, p, strict=True):
         assert own <= value <= min(1.0, len(p) * own) + 1e-12  # rounding
     for i in range(len(p)):
@@ -90,7 +91,9 @@ def test_costs_errors_and_crossovers_of_known_laws():
 
 
 def test_what_is_never_reached_is_infinite_with_its_interval():
-    found = of.estimate(of.derived(of.log10_cost(0.005), boot((0.01, 0, 0.5), (0.001, 0, 0.5))), 0.9, of.power_of_ten)
+    found: Any = of.estimate(
+        of.derived(of.log10_cost(0.005), boot((0.01, 0, 0.5), (0.001, 0, 0.5))), 0.9, of.power_of_ten
+    )
     assert found.value == np.inf and np.isfinite(found.low) and found.high == np.inf
 
 
@@ -134,7 +137,7 @@ def test_profiles_by_hand():
 
 def test_the_interquartile_mean_is_of_the_middle_half():
     values = [np.array([0.0, 1.0, 2.0, 3.0]), np.array([4.0, 5.0, 6.0, 1000.0])]
-    found = interquartile_means({"x": values, "y": [np.array([2.0])], "z": []}, How())
+    found: Any = interquartile_means({"x": values, "y": [np.array([2.0])], "z": []}, How())
     assert found["x"].value == pytest.approx(3.5) and found["x"].low <= 3.5 <= found["x"].high
     assert found["y"].value == 2.0 and found["y"].low is None and found["y"].reason
     assert found["z"].value is None and found["z"].reason
