@@ -18,7 +18,7 @@ study: .venv/.stamp
 	@$(BIN)/python -m experiments sweep study=quick $(ARGS)
 	@$(BIN)/python -m experiments report study=quick
 
-test: lint .venv/.tpu
+test: lint .venv/.all
 	$(BIN)/pytest -m "not slow" $(ARGS)
 
 lint: .venv/.stamp
@@ -29,10 +29,10 @@ lint: .venv/.stamp
 bench: .venv/.stamp
 	$(BIN)/python -m benchmarks $(ARGS)
 
-# The TPU compiler runs on any Linux machine of this architecture, and the tests use it there.
-.venv/.tpu: .venv/.stamp
-	@test "$$(uname -s)-$$(uname -m)" != Linux-x86_64 || \
-	$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[dev,tpu]'
+# What only the tests use: the engines of a cluster, and the TPU compiler, which runs on any Linux machine of this kind.
+.venv/.all: .venv/.stamp
+	@extras=dev,cluster; test "$$(uname -s)-$$(uname -m)" != Linux-x86_64 || extras=$$extras,tpu; \
+	$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e ".[$$extras]"
 	@touch $@
 
 # The stamp is written last, so an interrupted installation is taken up again.

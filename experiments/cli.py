@@ -93,6 +93,8 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> Any:
         found = re.search(r"invalid choice: '(.*)' \(choose from (.*)\)", message)
         hint = nearest(found[1], re.findall(r"[\w-]+", found[2])) if found else ""
+        if message.endswith("required: verb"):
+            message = f"which verb? It is one of {', '.join(VERBS)}"
         if unknown := re.search(r"unrecognized arguments: (--\S+)", message):
             hint = nearest(unknown[1], sorted({flag for name in VERBS for flag in flags(name)}))
         raise UserError(f"{message}{hint} (python -m experiments --help)")
@@ -105,7 +107,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="verb")
     for name in VERBS:
         verb(name).add(verbs.add_parser(name, help=verb(name).SUMMARY))
     return parser

@@ -53,8 +53,10 @@ class Settings:
     recipe: Recipe
 
     @property
-    def runs(self) -> Path:
-        return Path(os.path.expanduser(self.tree["runs"]))  # a shell leaves the ~ of runs=~/x as it is
+    def runs(self) -> str:
+        """The folder or URL of records. A shell leaves the ~ of runs=~/x as it is."""
+        runs = self.tree["runs"]
+        return runs if "://" in runs else os.path.expanduser(runs)
 
 
 def task_names() -> list[str]:

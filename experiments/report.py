@@ -18,13 +18,13 @@ ENDINGS = {"markdown": "md", "csv": "csv", "latex": "tex"}
 
 
 def write_report(
-    task: str, runs: Path, out: str | None, shown: str, targets: list[float] | None, mix_joules: bool = False
+    task: str, runs: str, out: str | None, shown: str, targets: list[float] | None, mix_joules: bool = False
 ) -> list[Path]:
     """Print one format and write all of them, with the figure and the table of runs as Parquet; returns the paths."""
     for target in targets or []:
         if not (math.isfinite(target) and target > 0):
             raise UserError(f"--target must be an error above 0, but it is {target}")
-    if not runs.is_dir():
+    if "://" not in runs and not os.path.isdir(runs):
         raise UserError(f"there is no runs folder {runs}: run something first, or name another with --runs FOLDER")
     store = Store(runs)
     records = store.records()
@@ -34,7 +34,7 @@ def write_report(
         held = f"it has {', '.join(known)}" if known else "it is empty"
         raise UserError(f"no record of task {task} is in {runs}; {held}{nearest(task, known)}")
     comparison = compare(chosen, targets, mix_joules=mix_joules)
-    stem = Path(out or runs / "comparison") / task
+    stem = Path(out or store.root / "comparison") / task
     try:
         stem.parent.mkdir(parents=True, exist_ok=True)
         paths = [stem.with_suffix(f".{ending}") for ending in ENDINGS.values()]

@@ -42,9 +42,7 @@ def known(units: Sequence[Unit], store: Store) -> list[Unit]:
 
 def all_finished(names: Sequence[str], store: Store) -> bool:
     """Whether these runs have come to a result by now."""
-    if not names or not all(store.file_names(name) for name in names):  # quicker than to read
-        return False
-    return all(store.finished(name) for name in names)
+    return bool(names) and all(store.finished(name) for name in names)
 
 
 def join(names: Sequence[str], study: Study, store: Store) -> None:

@@ -85,7 +85,9 @@ def summary(found: Status) -> str:
 
 def picture(found: Status, errors: Errors, metric: str) -> RenderableType:
     """The whole as one picture: a bar, models by task, what runs now, what failed."""
-    parts: list[RenderableType] = [Text(summary(found), style="bold"), ProgressBar(max(found.planned, 1), found.done)]
+    bar = Table.grid()  # a bar alone ends no line where the output is no terminal
+    bar.add_row(ProgressBar(max(found.planned, 1), found.done, width=60))
+    parts: list[RenderableType] = [Text(summary(found), style="bold"), bar]
     parts.append(_models(found, errors, metric))
     if found.running_units:
         parts.append(_units(found))
@@ -98,8 +100,12 @@ def picture(found: Status, errors: Errors, metric: str) -> RenderableType:
 
 
 def _models(found: Status, errors: Errors, metric: str) -> Table:
-    """A row for each task and model: how far it is, and its error so far (of finished runs, else validation now)."""
-    table = _table(["task", "model", "done", "diverged", f"error so far ({metric})"], numbers=(2, 3, 4))
+    """A row for each task and model: how far it is, and its error so far."""
+    table = _table(["task", "model", "done", "diverged", "error so far"], numbers=(2, 3, 4))
+    table.caption, table.caption_justify = (
+        f"error so far: {clean(metric)} on test data, median of finished runs",
+        "left",
+    )
     rows: dict[tuple[str, str], list[Row]] = {}
     for row in found.rows:
         rows.setdefault((row.task, row.model), []).append(row)
@@ -114,7 +120,7 @@ def _models(found: Status, errors: Errors, metric: str) -> Table:
 
 
 def _units(found: Status) -> Table:
-    table = _table(["running on", "done", "step", f"error now ({PRIMARY})", "power", "left"], numbers=(1, 2, 3, 4, 5))
+    table = _table(["running on", "done", "step", "error now", "power", "left"], numbers=(1, 2, 3, 4, 5))
     optional: Callable[[Any, str], str] = lambda value, text: "–" if value is None else text  # noqa: E731
     for unit in found.running_units[:SHOWN]:
         table.add_row(
@@ -122,8 +128,9 @@ def _units(found: Status) -> Table:
             optional(unit.error, f"{unit.error or 0:.3g}"), optional(unit.power_w, f"{unit.power_w or 0:.1f} W"),
             optional(unit.seconds_left, duration(unit.seconds_left or 0)),
         )  # fmt: skip
-    if len(found.running_units) > SHOWN:
-        table.caption = f"and {len(found.running_units) - SHOWN} more"
+    more = len(found.running_units) - SHOWN
+    table.caption = f"error now: {PRIMARY} on validation data" + (f"; and {more} more units" if more > 0 else "")
+    table.caption_justify = "left"
     return table
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from experiments.errors import UserError
 
@@ -36,6 +35,6 @@ def main(options: argparse.Namespace) -> int:
         raise UserError(f"report {' '.join(words)}: name one task, or a study as in study=NAME")
     from experiments.report import write_report
 
-    runs = Path(options.runs or "runs")
+    runs = options.runs or "runs"
     write_report(words[0], runs, options.out, options.format, options.target, options.mix_joules)
     return 0

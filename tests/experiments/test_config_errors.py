@@ -17,7 +17,7 @@ from experiments.record import Record
 # Commands, and what their one line must say.
 WRONG: list[tuple[str, list[str]]] = [
     # verbs and flags
-    ("", ["run,list,report"]),
+    ("", ["run, sweep, report"]),
     ("rnu pendulum", ["rnu", "did you mean run?"]),
     ("list modle", ["modle", "did you mean model?"]),
     ("run pendulum --forec", ["--forec", "did you mean --force?"]),
