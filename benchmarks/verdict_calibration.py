@@ -55,11 +55,14 @@ def _equal(name: str, floors: tuple[float, float] = (0.01, 0.01), **settings: An
 JUDGED = (
     _equal("equal exponents and floors, 3 seeds", seeds=3, noise=RUNS),
     _equal("equal exponents, floors 0.02 and 0.005, 5 seeds", (0.02, 0.005), seeds=5, noise=RUNS),
-    Design(
-        "exponents 0.5 and 0.4 over 3 decades, 5 seeds",
-        Law(0.01, 0.5, 0.5),
-        Law(0.01, 1.0, 0.4),
-        {"seeds": 5, "noise": RUNS, "decades": 3.0},
+    *(
+        Design(
+            f"exponents 0.5 and 0.4 over 3 decades, {seeds} seeds",
+            Law(0.01, 0.5, 0.5),
+            Law(0.01, 1.0, 0.4),
+            {"seeds": seeds, "noise": RUNS, "decades": 3.0},
+        )
+        for seeds in (5, 7)
     ),
 )
 FITTED = (

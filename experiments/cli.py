@@ -43,14 +43,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
-    except LookupError as error:
-        if type(error).__name__ != "CatalogueError":  # of a user's own device file; not imported for every command
-            raise
-        print(f"error: {' '.join(str(error.args[0]).split())}", file=sys.stderr)
-        return 2
     except BrokenPipeError:  # the reader of our output has gone, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except (LookupError, OSError) as error:
+        # Of a user's own device file, and of a store that cannot be had; they are not imported for every command.
+        if type(error).__name__ not in ("CatalogueError", "StoreError"):
+            raise
+        print(f"error: {' '.join(str(error.args[0]).split())}", file=sys.stderr)
+        return 2
 
 
 def verb(name: str) -> Any:

@@ -1,26 +1,15 @@
-"""From command-line words to a validated configuration. The only module that knows Hydra."""
+"""A validated configuration: what a command's words, or a resolved tree, mean for a run."""
 
 from __future__ import annotations
 
 import dataclasses
-import functools
-import logging
 import math
-import os
 import re
-import typing
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from hydra import compose, initialize_config_module
-from hydra.core.config_store import ConfigStore
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-
+from experiments.config_tree import REAL_DATA, check_choice, composed, group_names
 from experiments.errors import UserError, nearest
 from experiments.task import DataFile, Protocol
 from hardware import catalogue
@@ -32,12 +21,7 @@ from learners.learner import Budget
 from physics_models.base import System
 from physics_models.discovery import systems
 
-CONFIGS = Path(__file__).parent.parent / "configs"
 DEVICES = ("auto", "cpu", "cuda", "tpu")
-REAL_DATA = "trajectories"
-GROUPS = ("task", "model", "budget", "training", "tracking", "experiment")
-LISTS = "seed|targets|references|task.variables"  # keys of which `key=a,b` is a list
-PATHS = "runs|task.path"  # keys whose value is taken as it is written
 
 
 @dataclass(frozen=True)
@@ -52,21 +36,6 @@ class Settings:
     budget: Budget
     recipe: Recipe
 
-    @property
-    def runs(self) -> str:
-        """The folder or URL of records. A shell leaves the ~ of runs=~/x as it is."""
-        runs = self.tree["runs"]
-        return runs if "://" in runs else os.path.expanduser(runs)
-
-
-def task_names() -> list[str]:
-    return sorted({*systems.names(), REAL_DATA})
-
-
-def group_names(group: str) -> list[str]:
-    """The YAML choices of a configuration group."""
-    return sorted(path.stem for path in (CONFIGS / group).glob("*.yaml"))
-
 
 def load(task: str | None, overrides: Sequence[str]) -> Settings:
     """Compose and validate. Raises UserError with the nearest valid word for anything that is not understood."""
@@ -76,28 +45,25 @@ def load(task: str | None, overrides: Sequence[str]) -> Settings:
     for name in [task, *(word.removeprefix("study=") for word in overrides if word.startswith("study="))]:
         if name in group_names("study"):
             raise UserError(f"{name} is a study, which is run by python -m experiments sweep study={name}")
-    words = [f"task={task}", *overrides] if task is not None else list(overrides)
-    tree = OmegaConf.to_container(_compose(words), resolve=True)
-    assert isinstance(tree, dict)
-    return settings({str(key): value for key, value in tree.items()})
+    return settings(composed([f"task={task}", *overrides] if task is not None else overrides))
 
 
 def settings(tree: dict[str, Any]) -> Settings:
     """Validate a resolved configuration."""
-    _choice("backend", tree["backend"], BACKENDS)
+    check_choice("backend", tree["backend"], BACKENDS)
     if tree["device"] not in DEVICES and tree["device"] in catalogue.names():
         raise UserError(
             f"device={tree['device']} is not here: a run uses {', '.join(DEVICES)}; what it would take there is told "
             f"by python -m experiments check device={tree['device']}"
         )
-    _choice("device", tree["device"], DEVICES)
-    _choice("dtype", tree["dtype"], DTYPES)
+    check_choice("device", tree["device"], DEVICES)
+    check_choice("dtype", tree["dtype"], DTYPES)
     if not isinstance(tree["runs"], str) or not tree["runs"]:
         raise UserError(f"runs must be a folder, but it is {tree['runs']!r}")
     if not isinstance(tree["references"], list):
         raise UserError(f"references must be models, as in references=linear,mlp, but it is {tree['references']!r}")
     for name in tree["references"]:
-        _choice("references", name, models.names())
+        check_choice("references", name, models.names())
     seeds = tree["seed"] if isinstance(tree["seed"], list) else [tree["seed"]]
     for seed in seeds:
         if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
@@ -156,204 +122,5 @@ def protocol_from(task: dict[str, Any]) -> Protocol:
 def data_file(task: dict[str, Any]) -> DataFile:
     """The options of the user's own data, validated."""
     if task["equations"] is not None:
-        _choice("task.equations", task["equations"], systems.names())
+        check_choice("task.equations", task["equations"], systems.names())
     return build(DataFile, "task", {key: value for key, value in task.items() if key != "name"})
-
-
-def _choice(key: str, value: Any, valid: Sequence[str]) -> None:
-    if value not in valid:
-        raise UserError(f"{key} must be one of {', '.join(valid)}, but it is {value!r}{nearest(str(value), valid)}")
-
-
-# -- Hydra -------------------------------------------------------------------------------------------------------
-
-
-class Template:
-    """A configuration composed from choices of groups, to be filled in by key: what a study needs ten thousand times.
-
-    Composing takes a tenth of a second, filling in some microseconds. Values are under the checks that words are under.
-    """
-
-    def __init__(self, choices: typing.Mapping[str, Any]) -> None:
-        for group, name in choices.items():
-            _choice(group, name, _group_choices(group))
-        if "experiment" in choices:  # a preset changes what the other groups say
-            self._tree = _composed([f"{group}={name}" for group, name in choices.items()], [])
-        else:
-            self._tree = _group().copy()
-            for group, name in choices.items():
-                self._tree[group] = _group(f"{group}={name}")[group]
-        self._missing = OmegaConf.missing_keys(self._tree)
-        self._plain = OmegaConf.to_container(self._tree)
-        self.keys = dict(_flatten(self._plain))
-        self._values: dict[tuple[str, str], Any] = {}
-
-    def value(self, key: str, value: Any) -> Any:
-        """The value as the configuration has it. Raises UserError for a key that it lacks or a value of another kind"""
-        known = (key, repr(value))
-        if known not in self._values:
-            if "=" in key:
-                raise UserError(f"there is no key {key}")
-            _check_keys([key], self._tree)
-            try:  # in place: it decides how a value is read, and the values of `tree` are told by the caller
-                OmegaConf.update(self._tree, key, list(value) if isinstance(value, tuple) else value, merge=True)
-            except OmegaConfBaseException as error:
-                raise UserError(_explain(error, [f"{key}={value}"])) from None
-            found = OmegaConf.select(self._tree, key)
-            self._values[known] = OmegaConf.to_container(found) if OmegaConf.is_config(found) else found
-        return self._values[known]
-
-    def tree(self, values: typing.Mapping[str, Any]) -> dict[str, Any]:
-        """The resolved configuration with these values, which `value` has seen; see `settings` for the last checks."""
-        for key in self._missing:
-            if key not in values:
-                raise UserError(f"{key} must be given: add {key}=VALUE")
-        tree: dict[str, Any] = copied(self._plain)
-        for key, value in values.items():
-            *above, last = key.split(".")
-            node = tree
-            for name in above:
-                node = node[name]
-            node[last] = value
-        return tree
-
-
-@functools.cache
-def _group(*choice: str) -> DictConfig:
-    return _composed(list(choice), [])
-
-
-def copied(tree: Any) -> Any:
-    """A configuration whose mappings are its own."""
-    return {key: copied(item) for key, item in tree.items()} if isinstance(tree, dict) else tree
-
-
-def _compose(words: list[str]) -> DictConfig:
-    words = [_checked(word) for word in words]
-    choices = [word for word in words if word.split("=")[0] in GROUPS]
-    tree = _composed(choices, [word for word in words if word not in choices])
-    for key in OmegaConf.missing_keys(tree):
-        raise UserError(f"{key} must be given: add {key}=VALUE")
-    return tree
-
-
-def _composed(choices: list[str], keys: list[str]) -> DictConfig:
-    """The configuration that the chosen groups make, changed by key=value; what must be given may be missing."""
-    _register()
-    logging.getLogger("hydra").setLevel(logging.ERROR)
-    try:
-        with initialize_config_module("configs", version_base="1.3"):
-            tree = compose("config", overrides=choices)
-        _check_keys(keys, tree)
-        for override in OverridesParser.create().parse_overrides(keys):
-            OmegaConf.update(tree, override.key_or_group, override.value(), merge=True)
-        return tree
-    except (HydraException, OmegaConfBaseException) as error:
-        raise UserError(_explain(error, [*choices, *keys])) from None
-
-
-def _checked(word: str) -> str:
-    """A word as Hydra reads it, after refusing what Hydra would take but no run can mean."""
-    # `seed=0,1,2` is one command with three seeds, where Hydra would read a sweep; and a path may hold any sign.
-    text = re.sub(rf"^({LISTS})=(?!null$)([^\[\](){{}}]+)$", r"\1=[\2]", word)
-    text = re.sub(rf"^({PATHS})=(?!null$)([^'\"].*)$", lambda m: f"{m[1]}='" + m[2].replace("'", r"\'") + "'", text)
-    text = re.sub(r"=(\d+)e\+?(\d{1,2})$", lambda m: f"={int(m[1]) * 10 ** int(m[2])}", text)  # 1e5 is a whole number
-    try:
-        override = OverridesParser.create().parse_override(text)
-    except HydraException:
-        raise UserError(f"{word} cannot be read as key=value: look at its brackets, commas and quotes") from None
-    key = override.key_or_group
-    if override.is_add() or override.is_force_add() or override.is_delete():
-        raise UserError(f"{word}: settings can be changed, as in key=value, but none can be added or removed")
-    if override.is_sweep_override():
-        raise UserError(f"{word}: only {', '.join(LISTS.split('|'))} take several values, as in seed=0,1,2")
-    if key in ("task.name", "model.name"):
-        raise UserError(f"{word}: another {key.split('.')[0]} is chosen by {key.split('.')[0]}=NAME")
-    if key in GROUPS:
-        value = override.value()
-        for name in value if isinstance(value, list) and key == "experiment" else [value]:
-            if not (name is None and key == "experiment"):
-                _choice(key, name, _group_choices(key))
-    return text
-
-
-def _check_keys(words: list[str], tree: DictConfig) -> None:
-    """Every key must exist in the configuration that the chosen groups make."""
-    known = dict(_flatten(OmegaConf.to_container(tree)))
-    for key in [word.split("=")[0] for word in words]:
-        if key not in known:
-            raise UserError(f"there is no key {key}{nearest(key, known)}")
-        if isinstance(known[key], dict):
-            raise UserError(f"{key} is several settings: {', '.join(f'{key}.{name}' for name in known[key])}")
-
-
-def nearest_key(wrong: str, words: Sequence[str]) -> str:
-    """A hint at the key that a bare word may have been meant as."""
-    if wrong in GROUPS:
-        return f"; did you mean {wrong}=…?"
-    try:
-        _check_keys([wrong], _compose([word for word in words if word.split("=")[0] in GROUPS]))
-    except UserError as error:
-        return "".join(str(error).partition(";")[1:])
-    return f"; did you mean {wrong}=…?"
-
-
-def _explain(error: Exception, words: list[str]) -> str:
-    """Hydra's complaint as one line that names the key and what it must be."""
-    cause = f"{error}\n{error.__cause__ or error.__context__ or ''}"
-    full = re.search(r"full_key: (\S+)", cause)
-    if preset := re.search(r"In 'experiment/(\w+)': ConfigKeyError", cause):
-        own = "override /task" in (CONFIGS / "experiment" / f"{preset[1]}.yaml").read_text()
-        hint = "; it brings its own task: leave yours out" if own else ""
-        return f"experiment={preset[1]} sets {full[1] if full else 'a key'}, which the task named does not have{hint}"
-    if full:
-        given = next((word.partition("=")[2] for word in words if word.startswith(f"{full[1]}=")), "that")
-        kind = re.search(r"could not be converted to (\w+)", cause)
-        must = f"must be a {_KINDS.get(kind[1], kind[1].lower())}, but it is" if kind else "cannot be"
-        return f"{full[1]} {must} {given}"
-    return cause.split("\n")[0]
-
-
-_KINDS = {"Integer": "whole number", "Float": "number", "Bool": "true or false"}
-
-
-def _group_choices(group: str) -> list[str]:
-    known = {"task": task_names(), "model": models.names(), "training": ["default"]}
-    return known.get(group) or group_names(group)
-
-
-def _flatten(tree: Any, prefix: str = "") -> typing.Iterator[tuple[str, Any]]:
-    for key, value in tree.items():
-        yield f"{prefix}{key}", value
-        if isinstance(value, dict):
-            yield from _flatten(value, f"{prefix}{key}.")
-
-
-def _register() -> None:
-    """The dataclasses are the schemas: their fields are the keys, their types are checked by Hydra."""
-    store = ConfigStore.instance()
-    store.store("default", _structured(Recipe), group="training")
-    store.store("base_budget", _structured(Budget), group="budget")
-    store.store(f"base_{REAL_DATA}", _structured(DataFile, [("name", str, REAL_DATA)]), group="task")
-    for name in models.names():
-        store.store(name, _structured(models.load(name), [("name", str, name)]), group="model")
-    for name in systems.names():
-        system = ("system", *_nested(_structured(systems.load(name))))
-        # A system without a YAML of its own is a task as well; one with a YAML finds its schema as `base_NAME`.
-        key = f"base_{name}" if (CONFIGS / "task" / f"{name}.yaml").exists() else name
-        store.store(key, _structured(Protocol, [("name", str, name), system]), group="task")
-
-
-def _nested(node: type) -> tuple[type, Any]:
-    return node, dataclasses.field(default_factory=node)
-
-
-def _structured(cls: type, more: Sequence[tuple[str, Any, Any]] = ()) -> type:
-    """A dataclass for Hydra with the fields, types and defaults of another (which may be frozen: this one is not)."""
-    types = typing.get_type_hints(cls)
-    fields: list[Any] = list(more)
-    for f in dataclasses.fields(cls):
-        kind = types[f.name]
-        kind = typing.Optional[typing.get_args(kind)[0]] if type(None) in typing.get_args(kind) else kind  # noqa: UP045
-        fields.append((f.name, kind, f.default))
-    return dataclasses.make_dataclass(cls.__name__, fields)

@@ -11,7 +11,8 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from experiments.config import REAL_DATA, Settings, data_file, model_from, protocol_from, system_from
+from experiments.config import Settings, data_file, model_from, protocol_from, system_from
+from experiments.config_tree import REAL_DATA
 from experiments.errors import UserError
 from experiments.evaluate import PRIMARY
 from experiments.job import Job, Lane
@@ -43,7 +44,7 @@ class Outcome:
 def main_job(settings: Settings, report: Reporter, force: bool = False) -> Outcome:
     """Run the model and every reference, those already finished taken from the store; draw them together."""
     tree = settings.tree
-    store = Store(settings.runs)
+    store = Store(settings.tree["runs"])
     records: list[Record] = []
     try:
         store.prepare()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -78,6 +79,11 @@ class Reporter:
                     self.say(f"{label}: {min(1.0, state.fraction):.0%}, {state.words()}")
 
             yield plain
+
+
+def terminal_width() -> int:
+    """Characters to a line of text for people, wherever it goes."""
+    return min(max(shutil.get_terminal_size((110, 24)).columns, 60), 130)
 
 
 def log_to_console(verbose: bool = False) -> None:

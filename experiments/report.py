@@ -24,9 +24,9 @@ def write_report(
     for target in targets or []:
         if not (math.isfinite(target) and target > 0):
             raise UserError(f"--target must be an error above 0, but it is {target}")
-    if "://" not in runs and not os.path.isdir(runs):
-        raise UserError(f"there is no runs folder {runs}: run something first, or name another with --runs FOLDER")
     store = Store(runs)
+    if not store.is_remote and not os.path.isdir(store.url):
+        raise UserError(f"there is no runs folder {runs}: run something first, or name another with --runs FOLDER")
     records = store.records()
     chosen = [record for record in records if record.task == task]
     if not chosen:

@@ -42,11 +42,16 @@ class StudyData:
     was changed in between. `metric`: the error that is compared, a column "test.<metric>" of `points`.
     `structured`, `black_box`: models whose comparison was declared; `references`: rows that every comparison shows.
     `targets`: errors whose cost is asked for. `planned`: how many runs the study has, finished or not.
+    `tuning`: what all trials cost together, each counted once however many runs it chose for: "trials", "flop",
+    "energy_j", "seconds"; empty where nobody counted.
 
-    `runs`, one entry a run (tuning trials are not among them):
+    `runs`, one entry a run (tuning trials are not among them), or several where it stands for several conditions: a
+    setting that a model does not have, such as a prior's fidelity, is no condition of its runs, which are compared
+    under each of its values (see `spread`). Whoever counts runs counts `distinct()`:
         identity, task, condition, model, configuration, status, reason, role, backend, device, device_name,
         energy_method, started, command (text); seed, draw (data_seed), parameters (N), data (D: training windows),
         train_flop, train_energy_j, train_seconds, tune_flop, tune_energy_j, tune_seconds, tune_trials,
+        tune_flop_unknown, … (trials whose cost is not known: what is charged is then a lower bound),
         infer_flop_per_time_unit, infer_energy_j_per_time_unit, infer_seconds_per_time_unit, peak_memory_bytes,
         shared_by, uncounted (1 where FLOP are a lower bound) and "metrics.<name>" (numbers).
         `condition`: what sets the task of a verdict apart besides its name, as "noise=0.1", or "".
@@ -69,10 +74,19 @@ class StudyData:
     targets: tuple[float, ...] = ()
     hashes: tuple[str, ...] = ()
     planned: int = 0
+    tuning: dict[str, float] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.runs["identity"])
+
+    def distinct(self) -> np.ndarray:
+        """Indices of the runs, each once, whatever number of conditions it stands for: those of its first entry."""
+        identities = self.runs["identity"].tolist()
+        first = dict(zip(reversed(identities), range(len(identities) - 1, -1, -1), strict=True))
+        if len(first) == len(identities):
+            return np.arange(len(identities))
+        return np.sort(np.fromiter(first.values(), dtype=np.int64, count=len(first)))
 
     def tasks(self) -> list[tuple[str, str]]:
         """Every (task, condition), sorted."""
@@ -84,3 +98,75 @@ class StudyData:
         if model is not None:
             chosen &= self.runs["model"] == model
         return np.flatnonzero(chosen)
+
+
+Places = tuple[np.ndarray, list[tuple[str, str]]]
+
+
+def spread(
+    runs: dict[str, np.ndarray], points: dict[str, np.ndarray], places: Places | None = None
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Both tables with a run entered once for every condition that its own is a part of, as "noise=0" is of
+    "fidelity=0.1 noise=0"; its points with it. Conditions of one task that do not contradict each other are joined:
+    "depth=2" of one model and "fidelity=0.1" of another meet under "depth=2 fidelity=0.1". Where nothing is to be
+    spread, both tables come back as they are.
+
+    `places`: (numbers, list), where the caller has them: of each run the number of its (task, condition) in the list.
+    """
+    if places is None:
+        listed = list(zip(runs["task"].tolist(), runs["condition"].tolist(), strict=True))
+        seen: dict[tuple[str, str], int] = {}
+        numbers = np.fromiter((seen.setdefault(p, len(seen)) for p in listed), dtype=np.int64, count=len(listed))
+        places = numbers, list(seen)
+    number, names = places
+    wider = _wider(names)
+    if all(wider[task, condition] == [condition] for task, condition in names):
+        return runs, points
+    under = [wider[place] for place in names]
+    many = np.array([len(conditions) for conditions in under])
+    copies = many[number]
+    rows = np.repeat(np.arange(len(number)), copies)
+    spread_runs = {name: column[rows] for name, column in runs.items()}
+    conditions = np.array([condition for several in under for condition in several], dtype=object)
+    first = np.cumsum(copies) - copies  # of each run, its first entry
+    nth = np.arange(len(rows)) - first[rows]
+    spread_runs["condition"] = conditions[(np.cumsum(many) - many)[number[rows]] + nth]
+    # The points of a run as often as the run, those of each entry after one another.
+    of = points["run"].astype(np.int64)
+    times = copies[of]
+    taken = np.repeat(np.arange(len(of)), times)
+    entry = first[of[taken]] + np.arange(len(taken)) - np.repeat(np.cumsum(times) - times, times)
+    order = np.argsort(entry, kind="stable")
+    taken, entry = taken[order], entry[order]
+    return spread_runs, {name: column[taken] for name, column in points.items()} | {
+        "run": entry.astype(points["run"].dtype)
+    }
+
+
+def _wider(places: list[tuple[str, str]]) -> dict[tuple[str, str], list[str]]:
+    """Of every (task, condition): the largest conditions of the task that it is a part of, sorted."""
+    tasks: dict[str, dict[frozenset[str], str]] = {}
+    for task, condition in places:
+        tasks.setdefault(task, {}).setdefault(frozenset(condition.split()), condition)
+    found = {}
+    for task, own in tasks.items():
+        largest = _joined(own)
+        for words, condition in own.items():
+            found[task, condition] = sorted(name for wide, name in largest.items() if words <= wide)
+    return {place: found.get(place, [place[1]]) for place in places}
+
+
+def _joined(own: dict[frozenset[str], str]) -> dict[frozenset[str], str]:
+    """The conditions of one task, as sets of "key=value", joined as far as no key has two values; only the largest."""
+    if len({frozenset(word.partition("=")[0] for word in words) for words in own}) == 1:
+        return own  # of the same keys, they all contradict each other
+    joined, new = set(own), list(own)
+    while new:
+        one = new.pop()
+        for other in own:
+            both = one | other
+            if both not in joined and len({word.partition("=")[0] for word in both}) == len(both):
+                joined.add(both)
+                new.append(both)
+    largest = [words for words in joined if not any(words < other for other in joined)]
+    return {words: own.get(words, " ".join(sorted(words))) for words in largest}

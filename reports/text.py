@@ -69,6 +69,15 @@ def si(value: float, unit: str, span: tuple[float, float] | None = None) -> str:
     return text + (f" ({digits(span[0])} to {digits(span[1])})" if span and span[0] < span[1] else "")
 
 
+def duration(seconds: float) -> str:
+    """As "45 s", "12 min", "3.5 h", "20 days"."""
+    for size, unit in ((172_800, "days"), (5400, "h"), (90, "min")):
+        if seconds >= size:
+            value = seconds / {"days": 86_400, "h": 3600, "min": 60}[unit]
+            return f"{value:.0f} {unit}" if value >= 10 else f"{value:.1f} {unit}"
+    return f"{seconds:.0f} s"
+
+
 def wrapped(lines: list[str], width: int) -> list[str]:
     """Lines no wider than `width`; what goes on is set in, so that it does not pass for a line of its own."""
     found = []
@@ -76,6 +85,11 @@ def wrapped(lines: list[str], width: int) -> list[str]:
         inset = " " * (len(line) - len(line.lstrip()) + 4)
         found += textwrap.wrap(line, width, subsequent_indent=inset, break_on_hyphens=False) or [""]
     return found
+
+
+def where(task: str, condition: str) -> str:
+    """A task and what sets it apart, as "flocking (noise=0.1)"."""
+    return f"{task} ({condition})" if condition else task
 
 
 def latex_number(text: str) -> str:

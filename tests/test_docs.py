@@ -44,13 +44,21 @@ def small(command: str, runs: Path, data: Path) -> list[str]:
             words.append("tracking=none")
     elif words[0] == "check":
         words += [*SMALL, "training.batch=8"] if len(words) > 1 else ["--quick"]
-    elif words[0] == "sweep":
-        words += ["--runs", str(runs), "--dry-run", "--quick"]  # that sweeps run is tests/experiments' matter
-    elif words[0] in ("report", "status", "compact", "dashboard"):
-        words += ["--runs", str(runs)]
-    elif words[0] == "watch":
-        words += ["--runs", str(runs), "--once"]
+    elif words[0] in ("sweep", "report", "status", "watch", "dashboard", "compact"):
+        words = [word.replace("study=quick", f"study={data.with_name('quick.yaml')}") for word in words]
+        words += ["--runs", str(runs), *(["--once"] if words[0] == "watch" and "--once" not in words else [])]
+    elif words[0] == "merge":
+        words = ["merge", str(runs), "--runs", str(runs.with_name("all"))]
     return [sys.executable, "-m", "experiments", *words]
+
+
+STUDY = """
+structured: [hybrid_ode]
+black_box: [mlp]
+references: []
+settings: {budget.flop: 1.0e+7, task.n_train: 4, task.n_val: 2, task.n_test: 2, task.horizon: 2}
+grid: {task: [pendulum], model: [mlp, hybrid_ode], model.width: [4], seed: [0, 1]}
+"""
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +67,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     folder = tmp_path_factory.mktemp("docs")
     data = folder / "data.csv"
     data.write_text("time,x,v\n" + "".join(f"{i / 10},{i % 7 / 7},{i % 5 / 5}\n" for i in range(40)))
+    (folder / "quick.yaml").write_text(STUDY)
     first = small("python -m experiments run flocking model=mlp", folder / "runs", data)
     subprocess.run(first, check=True, capture_output=True, timeout=110)
     return folder / "runs", data
@@ -69,11 +78,14 @@ ALWAYS = ("list", "check", "report")
 
 
 def is_quick(command: str) -> bool:
-    return command.split()[3] in ALWAYS and "device=" not in command
+    return command.split()[3] in ALWAYS and not any(word in command for word in ("device=", "study="))
 
 
 @pytest.mark.parametrize("command", [c if is_quick(c) else pytest.param(c, marks=pytest.mark.slow) for c in commands()])
 def test_every_command_runs(command: str, place: tuple[Path, Path]) -> None:
+    if command.split()[3] in ("report", "watch", "status", "dashboard") and "study=" in command:
+        sweep = small("python -m experiments sweep study=quick", *place)
+        subprocess.run(sweep, check=True, capture_output=True, timeout=110)
     done = subprocess.run(small(command, *place), capture_output=True, text=True, timeout=110)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip()
@@ -91,7 +103,7 @@ def test_every_run_command_is_understood(command: str, place: tuple[Path, Path])
 def test_make_targets_exist() -> None:
     targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.M))
     named = {name for path in DOCUMENTS for name in re.findall(r"`?\bmake (\w+)", path.read_text())}
-    assert {name for name in named if name in ("run", "test", "lint", "bench")} <= targets
+    assert {name for name in named if name in ("run", "study", "test", "lint", "bench")} <= targets
     assert {"run", "test"} <= named
 
 
@@ -133,6 +145,10 @@ def test_a_wheel_holds_what_runs_need(tmp_path: Path) -> None:
         "hardware/catalogue/generic_server_cpu.yaml",
         "hardware/grid.yaml",
         "experiments/data/lynx_hare.csv",
+        "configs/study/quick.yaml",
+        "reports/page/page.html.jinja",
+        "reports/page/page.css",
+        "reports/page/charts.js",
     ):
         assert wanted in names
 

@@ -4,30 +4,28 @@ DuckDB over all of them. On a local disk, or anywhere that fsspec reaches."""
 from __future__ import annotations
 
 import contextlib
-import logging
+import hashlib
 import os
 import tempfile
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments.record import FINAL, Record
 from experiments.store.files import LocalFiles, StoreError, write_atomic
-from experiments.store.tables import line
+from experiments.store.loose import Loose, checked, name_of
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
     from experiments.store.compaction import Compacted
     from experiments.store.reading import Tables
+    from experiments.store.remote import RemoteFiles
     from experiments.study.spec import Study
     from reports.study import StudyData
 
 __all__ = ["Store", "StoreError", "write_atomic"]
-log = logging.getLogger("experiments")
-
-REMEMBERED = 10_000  # loose records that a store keeps in mind, some 10 kB each
 
 
 class Store:
@@ -39,18 +37,19 @@ class Store:
     """
 
     def __init__(self, root: str | os.PathLike[str]) -> None:
-        self.url = os.fspath(root)
-        self.root, self._files = _open(self.url)
-        self._left_out: set[str] = set()  # what has been said once is not said again
+        url = os.fspath(root)
+        self.is_remote = "://" in url
+        self.url = url if self.is_remote else os.path.expanduser(url)  # a shell leaves the ~ of runs=~/x as it is
+        self.root, self._files = _open(self.url) if self.is_remote else (Path(self.url), LocalFiles(Path(self.url)))
+        self._loose = Loose(self._files)
         self._finder: tuple[list[str], DuckDBPyConnection] | None = None
-        self._lines: dict[str, tuple[Hashable, bytes]] = {}  # of loose records, by their version: to ask again is cheap
 
     def __str__(self) -> str:
         return self.url
 
     def same(self, other: Store) -> bool:
         """Whether both are one place."""
-        if "://" in self.url or "://" in other.url:
+        if self.is_remote or other.is_remote:
             return self.url.rstrip("/") == other.url.rstrip("/")
         return self.root.resolve() == other.root.resolve()
 
@@ -68,11 +67,11 @@ class Store:
 
     def folder(self, identity: str) -> Path:
         """Where the run's other files lie on this machine."""
-        return self.root / _checked(identity)
+        return self.root / checked(identity)
 
     def load(self, identity: str) -> Record | None:
         """The record, or None when there is none that can be read (which is logged)."""
-        loose, compacted = self._load_loose(identity), self._load_compacted(identity)
+        loose, compacted = self._loose.load(identity), self._load_compacted(identity)
         if loose is None or (compacted is not None and _standing(compacted) > _standing(loose)):
             return compacted
         return loose
@@ -84,8 +83,7 @@ class Store:
 
     def save(self, record: Record) -> Path:
         """Write the record. If the store fails, keep it in the system's temporary folder and say so in StoreError."""
-        data = record.to_json().encode()
-        name = f"{_checked(record.identity)}/record.json"
+        name, data = name_of(record.identity), record.to_json().encode()
         try:
             with self._files.guard(alone=False):
                 self._files.write(name, data)
@@ -99,12 +97,24 @@ class Store:
         return self.root / name
 
     def join(self, identity: str, study: str, study_hash: str) -> Record | None:
-        """Make a record that is there part of a study too; returns it, or None where there is none."""
+        """Make a record that is there part of a study too; returns it, or None where there is none.
+
+        Raises StoreError when it cannot be written.
+        """
         record = self.load(identity)
-        if record is not None and record.studies.get(study) != study_hash:
-            record = replace(record, studies={**record.studies, study: study_hash})
-            self.save(record)
-        return record
+        if record is None or record.studies.get(study) == study_hash:
+            return record
+        try:
+            with self._files.guard(alone=True):  # two sweeps that share a run join it at once: neither may be lost
+                record = self.load(identity)
+                if record is not None:
+                    record = replace(record, studies={**record.studies, study: study_hash})
+                    self._files.write(name_of(identity), record.to_json().encode())
+                return record
+        except OSError as error:
+            raise StoreError(
+                f"the record {identity} in {self} could not be made part of study {study} ({error.strerror or error})"
+            ) from None
 
     # -- Other files -----------------------------------------------------------------------------------------------
 
@@ -124,10 +134,7 @@ class Store:
 
     def records(self, **wanted: Any) -> list[Record]:
         """All readable records whose fields equal `wanted`, oldest first. Unreadable ones are logged and left out."""
-        found: dict[str, Record] = {}
-        for name in self._loose_names():
-            if (record := self._loose_record(name)) is not None:
-                found[record.identity] = record
+        found = {record.identity: record for record in self._loose.records()}
         for record in self._compacted_records():
             other = found.get(record.identity)
             if other is None or _standing(record) > _standing(other):
@@ -209,58 +216,7 @@ class Store:
     def _read(self, use: Any) -> Any:
         from experiments.store.reading import reading
 
-        return reading(self._files, lambda: (found for *_, found in self._loose_lines()), use)
-
-    def _loose_names(self) -> list[str]:
-        return [name for name in self._files.names("") if name.isalnum()]
-
-    def _loose_lines(self) -> Iterator[tuple[str, Hashable, bytes]]:
-        """Every loose record: its identity, the version of its file, and its line for DuckDB. Those that cannot be
-        read are logged and left out."""
-        before, self._lines = self._lines, {}
-        for identity in self._loose_names():
-            name = f"{identity}/record.json"
-            try:
-                stamp = self._files.stamp(name)
-                if stamp is None:
-                    continue
-                made = before.get(identity)
-                if made is None or made[0] != stamp:
-                    made = (stamp, line(self._files.read(name).decode(), identity))
-            except FileNotFoundError:
-                continue
-            except (ValueError, OSError) as error:
-                self._leave_out(name, error)
-                continue
-            if len(self._lines) < REMEMBERED:
-                self._lines[identity] = made
-            yield identity, made[0], made[1]
-
-    def _loose_record(self, identity: str) -> Record | None:
-        name = f"{identity}/record.json"
-        try:
-            return _parse(self._files.read(name), identity)
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        except (ValueError, OSError) as error:
-            self._leave_out(name, error)
-            return None
-
-    def _leave_out(self, name: str, error: Exception) -> None:
-        if name not in self._left_out:
-            log.warning("left out %s: %s", self._files.address(name), error)
-        self._left_out.add(name)
-
-    def _load_loose(self, identity: str) -> Record | None:
-        name = f"{_checked(identity)}/record.json"
-        try:
-            return _parse(self._files.read(name), identity)
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        except (ValueError, OSError) as error:
-            path = self._files.address(name)
-            log.warning("%s is not a readable record: %s; the run is repeated", path, error)
-            return None
+        return reading(self._files, lambda: (found for *_, found in self._loose.lines()), use)
 
     def _load_compacted(self, identity: str) -> Record | None:
         found = list(self._compacted_records(identity))
@@ -276,7 +232,7 @@ class Store:
             try:
                 yield Record.from_json(text)
             except ValueError as error:
-                self._leave_out(f"{name}/record.json", error)
+                self._loose.leave_out(f"{name}/record.json", error)
 
     def _compacted_texts(self, names: list[str], identity: str | None) -> list[tuple[str, str]]:
         import duckdb
@@ -295,31 +251,18 @@ class Store:
             return reading(self._files, list, lambda tables: tables.execute(use, values).fetchall())
 
 
-def _open(url: str) -> tuple[Path, Any]:
-    if "://" not in url:
-        return Path(url), LocalFiles(Path(url))
+def _open(url: str) -> tuple[Path, RemoteFiles]:
     from experiments.store.remote import RemoteFiles
     from physics_models.cache import default_cache_dir
 
-    return default_cache_dir().parent / "stores" / url.replace("://", "-").replace("/", "-"), RemoteFiles(url)
-
-
-def _checked(identity: str) -> str:
-    if not identity.isalnum():  # an identity is a file name: nothing in it may leave the store
-        raise ValueError(f"an identity is letters and digits, but it is {identity!r}")
-    return identity
+    # By a hash: two addresses never share a folder, and none shows what may be in it (a password).
+    name = hashlib.sha256(url.rstrip("/").encode()).hexdigest()[:16]
+    return default_cache_dir().parent / "stores" / f"{url.partition('://')[0]}-{name}", RemoteFiles(url)
 
 
 def _standing(record: Record) -> tuple[bool, str]:
     """Of several records of one run the one that came to a result counts, then the newest."""
     return record.status in FINAL, record.started
-
-
-def _parse(data: bytes, identity: str) -> Record:
-    record = Record.from_json(data.decode())
-    if record.identity != identity:
-        raise ValueError(f"it is the record of {record.identity}")
-    return record
 
 
 def _keep_elsewhere(identity: str, data: bytes) -> Path | None:

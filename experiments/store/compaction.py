@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from experiments.store.files import StoreError
+from experiments.store.loose import name_of
 from experiments.store.reading import FOLDER, RANK, connect, damaged, parts, points_of, read_parquet, stage
-from experiments.store.tables import CURVE_OF_JSON, quoted, text
+from experiments.store.tables import CURVE_OF_JSON, sql_name, sql_text
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -79,7 +80,7 @@ def add_lines(files: Files, lines: list[bytes]) -> int:
 def _batches(store: Store) -> Iterator[dict[str, tuple[Hashable, bytes]]]:
     """Loose records, verified: their lines, and the versions of the files that they were read from."""
     batch: dict[str, tuple[Hashable, bytes]] = {}
-    for identity, stamp, line in store._loose_lines():
+    for identity, stamp, line in store._loose.lines():
         batch[identity] = stamp, line
         if len(batch) == BATCH:
             yield batch
@@ -98,8 +99,8 @@ def _move(files: Files, batch: dict[str, tuple[Hashable, bytes]]) -> tuple[int, 
     moved = 0
     for (identity,) in final:  # the parts are durable: only now
         with files.guard(alone=True):
-            if files.stamp(f"{identity}/record.json") == batch[identity][0]:
-                files.remove(f"{identity}/record.json")
+            if files.stamp(name_of(identity)) == batch[identity][0]:
+                files.remove(name_of(identity))
                 moved += 1
     return moved, len(batch) - moved
 
@@ -121,7 +122,7 @@ def _write(files: Files, connection: DuckDBPyConnection, task: str) -> int:
         "SELECT DISTINCT unnest(map_keys(p.test)) AS name FROM (SELECT unnest(curve) AS p FROM part) ORDER BY name"
     ).fetchall()
     columns = ", ".join(
-        [*(f"p.{column}" for column in POINT), *(f"p.test[{text(n)}] AS {quoted(f'test.{n}')}" for (n,) in tests)]
+        [*(f"p.{column}" for column in POINT), *(f"p.test[{sql_text(n)}] AS {sql_name(f'test.{n}')}" for (n,) in tests)]
     )
     with files.scratch() as scratch:
         bent = "SELECT row, unnest(curve) AS p, generate_subscripts(curve, 1) AS i FROM part"
@@ -135,7 +136,9 @@ def _write(files: Files, connection: DuckDBPyConnection, task: str) -> int:
 
 
 def _copy(connection: DuckDBPyConnection, sql: str, path: Path, group: int) -> None:
-    connection.execute(f"COPY ({sql}) TO {text(str(path))} (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {group})")
+    connection.execute(
+        f"COPY ({sql}) TO {sql_text(str(path))} (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {group})"
+    )
 
 
 def folder_of(task: str) -> str:

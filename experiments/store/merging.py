@@ -71,7 +71,7 @@ def merge(sources: Sequence[Store], target: Store) -> list[Merged]:
             have[identity] = theirs
         _bring(source, target, wanted, {identity: have[identity] for identity in wanted})
         _copy_studies(source, target)
-        outcome.damaged = len(source._left_out)
+        outcome.damaged = len(source._loose.left_out)
         outcomes.append(outcome)
     return outcomes
 

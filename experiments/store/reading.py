@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from experiments.store.files import LocalFiles
-from experiments.store.tables import CURVE_OF_JSON, FROM_LINES, RUNS, SHOWN, text
+from experiments.store.tables import CURVE_OF_JSON, FROM_LINES, RUNS, SHOWN, sql_text
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -41,7 +41,7 @@ def points_of(part: str) -> str:
 
 def read_parquet(files: Files, names: Iterable[str]) -> str:
     """SQL for the rows of these files, each with its `file_index`."""
-    addresses = ", ".join(text(files.address(name)) for name in names)
+    addresses = ", ".join(sql_text(files.address(name)) for name in names)
     return f"read_parquet([{addresses}], union_by_name = true, hive_partitioning = false)"
 
 
@@ -148,7 +148,7 @@ def damaged(files: Files, name: str, whole: bool = False) -> bool:
     what = "count(hash(COLUMNS(*)))" if whole else "count(*)"
     with connect(files) as connection:
         try:
-            connection.execute(f"SELECT {what} FROM read_parquet([{text(files.address(name))}])").fetchall()
+            connection.execute(f"SELECT {what} FROM read_parquet([{sql_text(files.address(name))}])").fetchall()
         except (duckdb.Error, OSError):
             return True
     return False

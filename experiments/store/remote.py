@@ -146,6 +146,8 @@ class RemoteFiles:
     def _renew(self, key: str, owner: str, expires_s: float, released: threading.Event) -> None:
         while not released.wait(expires_s / 4):
             with contextlib.suppress(OSError):
+                if self._holder(key).get("owner") != owner:
+                    return  # somebody has taken it over: it is theirs now
                 self.write(key, _mark(owner))
 
     def _holder(self, key: str) -> dict[str, Any]:

@@ -9,10 +9,10 @@ import numpy as np
 
 from experiments.record import TRIAL
 from experiments.store.reading import LOOSE, Tables, points_of, read_parquet
-from experiments.store.tables import quoted, text
-from experiments.study.labels import command, keys, labels
+from experiments.store.tables import sql_name, sql_text
+from experiments.study.labels import command, keys
 from experiments.study.spec import Study
-from reports.study import StudyData
+from reports.study import Places, StudyData, spread
 
 # Text with few different values: a run has the number of its combination of them, which is made once.
 FEW = ("task", "model", "status", "role", "backend", "device", "device_name", "energy_method")
@@ -27,12 +27,15 @@ BLOCK = 1 << 16  # points charged at a time: what stays in a processor's cache
 
 
 def study_data(tables: Tables, study: Study, planned: int | None = None) -> StudyData:
-    """All runs of a study, whatever their status, and their curves; tuning trials only as what they cost."""
+    """All runs of a study, whatever their status, and their curves; tuning trials only as what they cost. A run whose
+    condition is a part of others is entered once for each, see `reports.study.spread`."""
     axes = keys(study)
     _choose(tables, study, axes)
-    runs = _runs(tables, study, axes)
+    runs, places = _runs(tables, study, axes)
     points = _points(tables)
-    _charge_tuning(tables, runs, points)
+    tuning = _charge_tuning(tables, runs, points)
+    planned = max(len(runs["identity"]), _planned(tables, study)) if planned is None else planned
+    runs, points = spread(runs, points, places)
     hashes = [name for (name,) in tables.execute("SELECT DISTINCT hash FROM mine ORDER BY hash").fetchall()]
     return StudyData(
         name=study.name,
@@ -47,14 +50,15 @@ def study_data(tables: Tables, study: Study, planned: int | None = None) -> Stud
         references=tuple(study.references),
         targets=tuple(study.targets),
         hashes=tuple(hashes),
-        planned=max(len(runs["identity"]), _planned(tables, study)) if planned is None else planned,
+        planned=planned,
+        tuning=tuning,
         facts=_facts(tables),
     )
 
 
 def _choose(tables: Tables, study: Study, axes: tuple[str, ...]) -> None:
     """The table `mine`: the runs of the study, numbered by `run`, each with its combination of `FEW` and axes."""
-    paths = ", ".join(text("$." + ".".join(quoted(part) for part in key.split("."))) for key in axes)
+    paths = ", ".join(sql_text("$." + ".".join(sql_name(part) for part in key.split("."))) for key in axes)
     values = f"json_extract(config, [{paths}])::VARCHAR[]" if axes else "[]::VARCHAR[]"
     few = ", ".join(f"coalesce({name}, '')" for name in FEW)
     numbers = ", ".join(f"{name}::DOUBLE AS {name}" for name in NUMBERS if name != "draw")
@@ -72,9 +76,12 @@ def _choose(tables: Tables, study: Study, axes: tuple[str, ...]) -> None:
     )
 
 
-def _runs(tables: Tables, study: Study, axes: tuple[str, ...]) -> dict[str, np.ndarray]:
+def _runs(tables: Tables, study: Study, axes: tuple[str, ...]) -> tuple[dict[str, np.ndarray], Places]:
+    """The table of runs, and of each run its (task, condition)."""
     names = tables.execute("SELECT DISTINCT unnest(map_keys(metrics)) AS name FROM mine ORDER BY name").fetchall()
-    metrics = ", ".join(f"{_number(f'metrics[{text(name)}]')} AS {quoted(f'metrics.{name}')}" for (name,) in names)
+    metrics = ", ".join(
+        f"{_number(f'metrics[{sql_text(name)}]')} AS {sql_name(f'metrics.{name}')}" for (name,) in names
+    )
     columns = ", ".join([*TEXT, *(f"{_number(name)} AS {name}" for name in (*NUMBERS, "uncounted"))])
     runs = _fetch(tables, f"SELECT {columns}{', ' if names else ''}{metrics} FROM mine ORDER BY run")
     found = _fetch(tables, "SELECT run, number FROM mine JOIN combinations USING (combination)")
@@ -87,7 +94,10 @@ def _runs(tables: Tables, study: Study, axes: tuple[str, ...]) -> dict[str, np.n
         runs[name] = told[number, column]
     seeds = zip(runs["command"], runs["draw"].tolist(), runs["seed"].tolist(), strict=True)
     runs["command"] = _objects([f"{line} task.data_seed={draw:.0f} seed={seed:.0f}" for line, draw, seed in seeds])
-    return runs
+    task, condition = FEW.index("task"), len(FEW)
+    seen: dict[tuple[str, str], int] = {}
+    place = [seen.setdefault((row[task], row[condition]), len(seen)) for row in told.tolist()]
+    return runs, (np.array(place, dtype=np.int64)[number], list(seen))
 
 
 def _told(combination: list[str | None], axes: tuple[str, ...], study: Study) -> tuple[str, ...]:
@@ -101,7 +111,7 @@ def _told(combination: list[str | None], axes: tuple[str, ...], study: Study) ->
             for part in path:
                 inner = inner.setdefault(part, {})
             inner[last] = json.loads(value)
-    return (*few, *labels(config, study), command(config, study))
+    return (*few, study.condition(config), study.configuration(config), command(config, study))
 
 
 def _points(tables: Tables) -> dict[str, np.ndarray]:
@@ -115,9 +125,9 @@ def _points(tables: Tables) -> dict[str, np.ndarray]:
         WHERE place NOT IN ({", ".join(map(str, sound)) or -1}))"""
     )
     names = [n for (n,) in tables.execute("SELECT DISTINCT unnest(map_keys(p.test)) FROM bent").fetchall()]
-    errors = {f"test.{name}": f"p.test[{text(name)}]" for name in names}
+    errors = {f"test.{name}": f"p.test[{sql_text(name)}]" for name in names}
     columns = {name: f"p.{name}" for name in POINT} | errors
-    chosen = ", ".join(f"{_number(value)} AS {quoted(name)}" for name, value in columns.items())
+    chosen = ", ".join(f"{_number(value)} AS {sql_name(name)}" for name, value in columns.items())
     pieces = [_fetch(tables, f"SELECT run, {chosen} FROM bent ORDER BY run, i")]
     if sound:
         pieces.insert(0, _compacted_points(tables, sound))
@@ -138,7 +148,7 @@ def _compacted_points(tables: Tables, sound: dict[int, str]) -> dict[str, np.nda
     source = read_parquet(tables.files, sound.values())
     names = [column[0] for column in tables.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()]
     names = [*POINT, *(name for name in names if name.startswith("test."))]
-    chosen = ", ".join(f"{_number(quoted(name))} AS {quoted(name)}" for name in names)
+    chosen = ", ".join(f"{_number(sql_name(name))} AS {sql_name(name)}" for name in names)
     points = _fetch(tables, f"SELECT file_index::INTEGER AS file, row, {chosen} FROM {source}")
     # A run's number by its place and row: one array look-up instead of a join of millions of points.
     mine = _fetch(tables, f"SELECT run, place, row FROM mine WHERE place IN ({', '.join(map(str, sound))})")
@@ -156,20 +166,22 @@ def _compacted_points(tables: Tables, sound: dict[int, str]) -> dict[str, np.nda
     return {"run": run, **points}
 
 
-def _charge_tuning(tables: Tables, runs: dict[str, np.ndarray], points: dict[str, np.ndarray]) -> None:
-    """Add what tuning cost: whole, to the runs, and at every point, up to its own cost.
+def _charge_tuning(tables: Tables, runs: dict[str, np.ndarray], points: dict[str, np.ndarray]) -> dict[str, float]:
+    """Add what tuning cost: whole, to the runs, and at every point, up to its own cost. Returns what all trials cost.
 
     At a budget C each trial would have been stopped at C too: with trials that cost c in whole, C + Σ min(C, c) is
-    paid.
+    paid. Trials whose cost is not known are counted and left out, so that a lower bound is charged; where no cost of
+    a run's trials is known, nothing is known of its charge.
     """
     trials = tables.execute("SELECT DISTINCT unnest(trials) AS identity FROM mine").fetchnumpy()["identity"]
     tuned = _fetch(tables, "SELECT run, len(trials) AS n FROM mine WHERE len(trials) > 0 ORDER BY run")
     runs["tune_trials"] = np.zeros(len(runs["identity"]))
     for cost in COSTS:
         runs[f"tune_{cost}"] = np.zeros(len(runs["identity"]))
+        runs[f"tune_{cost}_unknown"] = np.zeros(len(runs["identity"]))
         points[f"tuned_{cost}"] = points[cost]
     if not len(trials):
-        return
+        return {}
     tables.connection.register("wanted_trials", {"identity": trials})
     whole = tables.execute(
         """SELECT identity, coalesce(train_flop, 'nan'::DOUBLE), coalesce(train_energy_j, 'nan'::DOUBLE),
@@ -182,7 +194,11 @@ def _charge_tuning(tables: Tables, runs: dict[str, np.ndarray], points: dict[str
     paid = np.zeros((len(COSTS), width, len(runs["identity"])))  # nothing for trials that a run does not have
     for names, members in sets:
         costs = known[[number.get(name, -1) for name in names]].T
-        paid[:, : len(names), np.asarray(members)] = costs[:, :, None]
+        unknown = np.isnan(costs)
+        some = ~unknown.all(1, keepdims=True)
+        paid[:, : len(names), np.asarray(members)] = np.where(unknown & some, 0.0, costs)[:, :, None]
+        for cost, count in zip(COSTS, unknown.sum(1), strict=True):
+            runs[f"tune_{cost}_unknown"][np.asarray(members)] = count
     runs["tune_trials"][tuned["run"]] = tuned["n"]
     for i, cost in enumerate(COSTS):
         runs[f"tune_{cost}"] = paid[i].sum(axis=0)
@@ -193,13 +209,15 @@ def _charge_tuning(tables: Tables, runs: dict[str, np.ndarray], points: dict[str
             for k in range(width):
                 total[block] += np.minimum(own, paid[i, k][run])
         points[f"tuned_{cost}"] = total
+    totals = {cost: column[np.isfinite(column)] for cost, column in zip(COSTS, known.T, strict=True)}
+    return {"trials": float(len(trials))} | {cost: float(found.sum()) for cost, found in totals.items() if len(found)}
 
 
 def _planned(tables: Tables, study: Study) -> int:
     """How many runs the plan has that the store keeps, trials left out; 0 where it keeps none."""
     import duckdb
 
-    plan = text(tables.files.address(f"{study.folder}/plan.parquet"))
+    plan = sql_text(tables.files.address(f"{study.folder}/plan.parquet"))
     try:
         found = tables.execute(f"SELECT sum(len(lanes))::BIGINT FROM read_parquet({plan}) WHERE role <> '{TRIAL}'")
         return (found.fetchone() or (0,))[0] or 0

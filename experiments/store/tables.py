@@ -87,11 +87,11 @@ def line_of(raw: dict[str, Any], digest: str) -> bytes:
     return whole.encode() + b"\n"
 
 
-def quoted(name: str) -> str:
+def sql_name(name: str) -> str:
     """An SQL identifier, whatever is in it."""
     return '"' + name.replace('"', '""') + '"'
 
 
-def text(value: str) -> str:
+def sql_text(value: str) -> str:
     """An SQL string, whatever is in it."""
     return "'" + value.replace("'", "''") + "'"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import shlex
-import shutil
 import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from experiments.errors import UserError
-from experiments.progress import Reporter
+from experiments.progress import Reporter, terminal_width
 from experiments.store import Store, StoreError
 from experiments.study.devices import find_device
 from experiments.study.engine import Options, Progress, Sweep
@@ -21,10 +20,11 @@ from experiments.study.executors import Executor, start
 from experiments.study.finished import finished_units, known
 from experiments.study.folder import StudyFolder
 from experiments.study.overrides import device_word, with_settings
-from experiments.study.plan import Plan, Unit, make_plan, shard
+from experiments.study.plan import make_plan
 from experiments.study.plan_file import save_plan
 from experiments.study.spec import load_study
 from experiments.study.summary import summarise
+from experiments.study.unit import Plan, Unit, shard
 from experiments.study.unit_state import UnitState
 from experiments.study.view import View
 from experiments.tracking import ModeError, resolve_mode
@@ -69,8 +69,7 @@ class Command:
             found = price(plan, self.store, device, self.report, **more)
         except ProjectionError as error:
             raise UserError(str(error)) from None
-        width = min(max(shutil.get_terminal_size((110, 24)).columns, 60), 130)
-        print(json.dumps(found.as_json(), indent=1) if options.json else "\n".join(found.lines(width)))
+        print(json.dumps(found.as_json(), indent=1) if options.json else "\n".join(found.lines(terminal_width())))
         return 0
 
     def sweep(self) -> Sweep:

@@ -107,7 +107,7 @@ def try_hold(kind: str, packing: int = 1) -> Held | None:
     that must have it alone (packing 1) waits for all of them, and they for it."""
     for name in names(kind):
         # The host is named because the cache folder may be shared by the machines of a cluster.
-        path = lock_folder() / f"{_safe(socket.gethostname())}-{kind}-{_safe(name)}.lock"
+        path = lock_folder() / f"{file_name(socket.gethostname())}-{kind}-{file_name(name)}.lock"
         held = try_lock(path, shared=packing > 1)
         if held is None:
             continue
@@ -129,5 +129,6 @@ def closing(*files: IO[str]) -> Iterator[None]:
             file.close()
 
 
-def _safe(name: str) -> str:
+def file_name(name: str) -> str:
+    """Of letters, digits and underscores only, whatever is in the name."""
     return "".join(letter if letter.isalnum() else "_" for letter in name)

@@ -14,9 +14,10 @@ from experiments.study.executors import Executor, Handle
 from experiments.study.failures import Failure
 from experiments.study.finished import all_finished, finished_units, join
 from experiments.study.folder import StudyFolder
-from experiments.study.plan import Unit, resolve
 from experiments.study.spec import Study
 from experiments.study.supervise import BUSY, STOPPED, WORKER, Order, Outcome
+from experiments.study.tuned import resolve
+from experiments.study.unit import Unit
 from experiments.study.unit_state import DONE, FAILED, UnitState
 
 POLL_S = 0.1

@@ -15,8 +15,6 @@ from experiments.errors import UserError
 from experiments.study.supervise import Order, Outcome
 from hardware.devices import Device
 
-ENGINES = ("local", "ray", "slurm")
-
 
 class Handle(Protocol):
     """A unit that was submitted."""

@@ -10,11 +10,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from experiments.config import Template, copied
+from experiments.config_tree import Template
 from experiments.errors import UserError
 from experiments.record import REFERENCE, RUN
 from experiments.study.check_spec import DEFAULT_SEEDS
-from experiments.study.spec import GROUPS, SEED, Study
+from experiments.study.labels import GROUPS
+from experiments.study.spec import SEED, Study
 from learners.discovery import models
 
 RATE = "training.learning_rate"  # runs that differ in it, and in their seeds, share a program
@@ -34,17 +35,6 @@ class Shape:
     def typed(self, key: str, value: Any) -> Any:
         """The value as the configuration has it. Raises UserError."""
         return _typed(_template(tuple(sorted(self.choices.items()))), key, value, self.choices)
-
-    def changed(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """The tree with other values for some keys, of tuning, say."""
-        tree = copied(self.tree)
-        for key, value in values.items():
-            *above, last = key.split(".")
-            node = tree
-            for name in above:
-                node = node[name]
-            node[last] = self.typed(key, value)
-        return tree
 
 
 def count_runs(study: Study) -> int:

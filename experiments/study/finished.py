@@ -6,8 +6,10 @@ from collections.abc import Sequence
 
 from experiments.record import FINAL
 from experiments.store import Store
-from experiments.study.plan import Unit, resolve
+from experiments.store.tables import sql_text
 from experiments.study.spec import Study
+from experiments.study.tuned import resolve
+from experiments.study.unit import Unit
 
 
 def finished_units(units: Sequence[Unit], study: Study, store: Store) -> set[str]:
@@ -19,8 +21,7 @@ def finished_units(units: Sequence[Unit], study: Study, store: Store) -> set[str
     finished = {name for name, status in store.present(names).items() if status in FINAL}
     if not finished:
         return set()
-    # A study's name is letters, digits, - and _, its hash hexadecimal: nothing to quote.
-    sql = f"SELECT identity FROM records WHERE studies['{study.name}'] = '{study.hash}'"
+    sql = f"SELECT identity FROM records WHERE studies[{sql_text(study.name)}] = {sql_text(study.hash)}"
     joined = {name for (name,) in store.query(sql).fetchall()}
     keys = set()
     for unit in units:

@@ -12,6 +12,11 @@ from experiments.study.unit_state import UnitState
 log = logging.getLogger("experiments")
 
 
+def report_folder(store: Store, name: str) -> Path:
+    """RUNS/studies/NAME/report, for whatever of it there is; of a store elsewhere, in the folder `runs` here."""
+    return (Path("runs") if store.is_remote else store.root) / "studies" / name / "report"
+
+
 class StudyFolder:
     """The files of one study; `folder` is its place in the store.
 

@@ -5,20 +5,38 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from experiments.study.spec import Study
 
+# Groups of the configuration that a study may choose from; the rest belongs to the study itself or to the command.
 GROUPS = ("task", "model", "budget", "training", "experiment")
 OWN = ("seed", "task.data_seed")  # they tell runs of one configuration apart
 AS_WRITTEN = ("task.path",)  # keys whose value the command line takes as it is, whatever signs are in it
 
 
-def labels(config: Mapping[str, Any], study: Study) -> tuple[str, str]:
-    """The condition and the configuration of a run: see `reports.study.StudyData`."""
-    return study.condition(config), study.configuration(config)
+def label(keys: Sequence[str], config: Mapping[str, Any]) -> str:
+    """The values of some keys in words; a key that the configuration does not have is left out."""
+    words = []
+    endings = [key.rpartition(".")[2] for key in keys]
+    for key, ending in zip(keys, endings, strict=True):
+        found, value = lookup(config, key)
+        if found:
+            words.append(f"{ending if endings.count(ending) == 1 else key}={value_text(value)}")
+    return " ".join(words)
+
+
+def value_text(value: Any) -> str:
+    """A value of a configuration for people, as in YAML."""
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, list | tuple):
+        return ",".join(value_text(item) for item in value)
+    if value is None or isinstance(value, bool):
+        return json.dumps(value)
+    return str(value)
 
 
 def keys(study: Study) -> tuple[str, ...]:
@@ -31,7 +49,8 @@ def keys(study: Study) -> tuple[str, ...]:
 def command(config: Mapping[str, Any], study: Study) -> str:
     """The shell line that runs a run of the study again, but for its seed and its data draw."""
     task, model = config["task"]["name"], config["model"]["name"]
-    words = [f"{key}={value}" for key, value in study.settings.items() if key in GROUPS[2:]]
+    chosen = [key for key in GROUPS[2:] if key in study.settings or key == "budget"]  # of which there is one for all
+    words = [f"{key}={value}" for key in chosen for value in study.values(key)]
     for key in keys(study):
         found, value = lookup(config, key)
         if not found and key.startswith(("budget.", "training.")) and key in study.settings:

@@ -1,81 +1,30 @@
-"""What a study is to run: units of runs of one shape, each run named before anything is simulated."""
+"""From a study to its plan: every run once, in units, each run named before anything is simulated."""
 
 from __future__ import annotations
 
 import functools
 import hashlib
 import json
-import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, replace
+from typing import Any
 
 from experiments.config import Settings, settings
+from experiments.config_tree import changed
 from experiments.errors import UserError
 from experiments.identity import planned_identity, run_config
 from experiments.job import Lane
-from experiments.record import FINISHED, REFERENCE, RUN, SKIPPED, TRIAL
+from experiments.record import REFERENCE, RUN, TRIAL
+from experiments.study.devices import find_device
 from experiments.study.expand import RATE, Shape, count_runs, natural, shapes
+from experiments.study.labels import lookup
 from experiments.study.spec import DRAW, Study
-from hardware.devices import Device, DeviceError
-from hardware.devices import resolve as resolve_device
-
-if TYPE_CHECKING:
-    from experiments.store import Store
+from experiments.study.unit import Plan, Unit
+from hardware.devices import Device
 
 MAX_LANES = 8
 MAX_RUNS = 100_000  # more than these are a slip of the pen more often than a wish
-
-
-@dataclass(frozen=True)
-class Unit:
-    """Runs of one shape: one worker, one compilation; each lane is a run with a record of its own.
-
-    `key`: content hash of what it runs: name of its lock, checkpoint and status files. `tree`: the resolved
-    configuration, in which `seed` is a placeholder. `identities`: of the lanes, in order; of a tuned run they are
-    unknown until its trials are done (see `resolve`). `after`: keys of the units that must be done first.
-    `tuning`: {"group": name of what belongs together}; of a tuned run also {"trials": [identities], "values":
-    [settings of each], "space", "device"}, and once resolved {"group", "trials", "chosen", "space"}.
-    `reason`: why it cannot be run, if it cannot. `condition`, `configuration`: see `reports.study.StudyData`.
-    """
-
-    key: str
-    tree: dict[str, Any]
-    lanes: tuple[Lane, ...]
-    identities: tuple[str, ...]
-    role: str = RUN
-    after: tuple[str, ...] = ()
-    tuning: dict[str, Any] = field(default_factory=dict)
-    condition: str = ""
-    configuration: str = ""
-    reason: str = ""
-
-    @property
-    def task(self) -> str:
-        return self.tree["task"]["name"]
-
-    @property
-    def model(self) -> str:
-        return self.tree["model"]["name"]
-
-    @property
-    def group(self) -> str:
-        """What must not be parted: a tuned run and its trials have the same."""
-        return self.tuning.get("group", self.key)
-
-
-@dataclass(frozen=True)
-class Plan:
-    """All units of a study, each after those that it waits for. `notes`: what to know before it starts."""
-
-    study: Study
-    units: tuple[Unit, ...]
-    notes: tuple[str, ...] = ()
-
-    @property
-    def runs(self) -> int:
-        return sum(len(unit.lanes) for unit in self.units)
 
 
 def make_plan(study: Study, device: Device | None = None, *, yes: bool = False, max_lanes: int = MAX_LANES) -> Plan:
@@ -93,51 +42,6 @@ def make_plan(study: Study, device: Device | None = None, *, yes: bool = False, 
         return _Planner(study, device, max_lanes).plan()
     except UserError as error:
         raise UserError(f"study {study.name}: {error}") from None
-
-
-def shard(plan: Plan, index: int, count: int) -> Plan:
-    """Part `index` of `count` (from 1): every unit is in exactly one, with the trials that it waits for."""
-    if count < 1 or not 1 <= index <= count:
-        raise UserError(f"--shard must be i/n with i from 1 to n, but it is {index}/{count}")
-    units = tuple(unit for unit in plan.units if int(unit.group, 16) % count == index - 1)
-    return replace(plan, units=units)
-
-
-def resolve(unit: Unit, store: Store) -> Unit:
-    """A tuned run with the values of its best trial, the one with the lowest validation error on its curve.
-
-    Any other unit is returned as it is. Where no trial finished there is nothing to choose, and `reason` says why;
-    where all were skipped the run is too, and its record says why.
-    """
-    if "values" not in unit.tuning:
-        return unit
-    best, chosen, outcomes = math.inf, None, []
-    for name, values in zip(unit.tuning["trials"], unit.tuning["values"], strict=True):
-        record = store.load(name)
-        outcomes.append("without a record" if record is None else record.status)
-        if record is not None and record.status == FINISHED:
-            error = min((e for point in record.curve if (e := point.error) is not None), default=math.inf)
-            if error < best:
-                best, chosen = error, values
-    kept = {key: unit.tuning[key] for key in ("group", "trials", "space")}
-    if chosen is None:
-        if set(outcomes) != {SKIPPED}:
-            counts = ", ".join(f"{outcomes.count(what)} {what}" for what in sorted(set(outcomes)))
-            return replace(unit, reason=f"no trial of its tuning came to an error: {counts}")
-        chosen = {}
-    tree = json.loads(json.dumps(unit.tree))
-    for key, value in chosen.items():
-        *above, last = key.split(".")
-        node = tree
-        for part in above:
-            node = node[part]
-        node[last] = value
-    checked, device = settings(tree), Device(**unit.tuning["device"])
-    names = tuple(planned_identity(checked, lane, device) for lane in unit.lanes)
-    return replace(unit, tree=tree, identities=names, tuning=kept | {"chosen": chosen})
-
-
-# -- How a plan is made --------------------------------------------------------------------------------------------
 
 
 class _Planner:
@@ -187,7 +91,7 @@ class _Planner:
                 yield (*order, rest, unit.key), unit
             return
         for rate in sorted({rate for _, rate in shape.lanes}, key=natural):
-            own = replace(shape, tree=tree if rate is None else shape.changed({RATE: rate}))
+            own = replace(shape, tree=tree if rate is None else changed(tree, {RATE: rate}))
             lanes = [(seed, None) for seed, of in shape.lanes if of == rate]
             for last, unit in self._tuned(own, keys, lanes, labels):
                 yield (*order, json.dumps(own.tree, sort_keys=True), last, unit.key), unit
@@ -218,12 +122,12 @@ class _Planner:
         by_tree: dict[str, tuple[dict[str, Any], Settings, list[tuple[int, float | None]]]] = {}
         trials: dict[str, dict[str, Any]] = {}
         for draw in self.draws:
-            values = {key: draw[key] for key in keys}
-            tree = shape.changed({key: value for key, value in values.items() if key != RATE})
+            values = {key: shape.typed(key, draw[key]) for key in keys}
+            tree = changed(shape.tree, {key: value for key, value in values.items() if key != RATE})
             name = json.dumps(tree, sort_keys=True)
             if name not in by_tree:
                 by_tree[name] = (tree, self._check(tree)[0], [])
-            lane = Lane(tuning.seed, shape.typed(RATE, values[RATE]) if RATE in values else None)
+            lane = Lane(tuning.seed, values.get(RATE))
             trials.setdefault(planned_identity(by_tree[name][1], lane, device), values)
             by_tree[name][2].append((lane.seed, lane.learning_rate))
         group = {"group": _key(sorted(trials))}
@@ -258,13 +162,7 @@ class _Planner:
 
     def _sizes(self, config: dict[str, Any]) -> tuple[Any, ...]:
         """The varied values, for sorting: small ones first."""
-        found = []
-        for key in self.study.varied:
-            value: Any = config
-            for part in key.split("."):
-                value = value.get(part) if isinstance(value, dict) else None
-            found.append(natural(value))
-        return tuple(found)
+        return tuple(natural(lookup(config, key)[1]) for key in self.study.varied)
 
     def _notes(self) -> Iterator[str]:
         if not self.study.compared:
@@ -300,9 +198,4 @@ def _budget(tree: dict[str, Any]) -> str:
     return f"{name}={value:g}"
 
 
-@functools.cache
-def _here(name: str, backend: str) -> Device:
-    try:
-        return resolve_device(name, backend)
-    except DeviceError as error:
-        raise UserError(str(error)) from None
+_here = functools.cache(find_device)  # in a process of its own: who plans, or looks on, opens no accelerator

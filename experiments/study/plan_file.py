@@ -10,8 +10,9 @@ from pathlib import Path
 
 from experiments.job import Lane
 from experiments.store import Store
-from experiments.study.plan import Plan, Unit
+from experiments.store.tables import sql_text
 from experiments.study.spec import Study
+from experiments.study.unit import Plan, Unit
 
 # `lanes`: by what a record is found: its identity, or, where that is not known yet, GROUP:SEED (see `lane_of`).
 COLUMNS = {
@@ -39,8 +40,8 @@ def write_parquet(plan: Plan, path: Path) -> None:
         lines.writelines(json.dumps(_row(unit)) + "\n" for unit in plan.units)
         lines.flush()
         connection.execute(
-            f"COPY (SELECT * FROM read_json('{quoted(lines.name)}', format = 'newline_delimited', columns = {kinds}, "
-            f"maximum_object_size = 268435456)) TO '{quoted(path)}' (FORMAT parquet, COMPRESSION zstd)"
+            f"COPY (SELECT * FROM read_json({sql_text(lines.name)}, format = 'newline_delimited', columns = {kinds}, "
+            f"maximum_object_size = 268435456)) TO {sql_text(str(path))} (FORMAT parquet, COMPRESSION zstd)"
         )
 
 
@@ -52,7 +53,7 @@ def load_units(study: Study, store: Store) -> list[Unit] | None:
         if path is None:
             return None
         with duckdb.connect() as connection:
-            rows = connection.execute(f"SELECT {', '.join(COLUMNS)} FROM '{quoted(path)}'").fetchall()
+            rows = connection.execute(f"SELECT {', '.join(COLUMNS)} FROM {sql_text(str(path))}").fetchall()
     units = []
     for values in rows:
         row = dict(zip(COLUMNS, values, strict=True))
@@ -93,8 +94,3 @@ def _row(unit: Unit) -> dict[str, object]:
         "identities": unit.identities, "after": unit.after, "tree": json.dumps(unit.tree),
         "tuning": json.dumps(unit.tuning),
     }  # fmt: skip
-
-
-def quoted(path: Path | str) -> str:
-    """A path within quotes of SQL."""
-    return str(path).replace("'", "''")

@@ -13,14 +13,13 @@ from experiments.errors import UserError
 from experiments.progress import Reporter
 from experiments.record import FINAL, REFERENCE, TRIAL
 from experiments.store import Store
-from experiments.study.plan import Plan, Unit
 from experiments.study.rates import Rate, Rates
-from experiments.study.status import duration
+from experiments.study.unit import Plan, Unit
 from hardware import catalogue
 from hardware.devices import Device
 from hardware.projection import Interval, of_time
 from learners.discovery import models
-from reports.text import si, wrapped
+from reports.text import duration, si, wrapped
 
 START_S = Interval(2.5, 4.0, 8.0)  # a worker's process: its start and its imports
 WORLD = "world"  # the grid where none is named
@@ -103,45 +102,20 @@ def price(
     """
     notes: list[str] = []
     units, done = _left(plan, store)
-    rates = Rates(store, device, report, quick)
-    groups: dict[tuple[str, str], list[tuple[Unit, Rate]]] = defaultdict(list)
-    for unit, rate in zip(units, rates.of(units), strict=True):
-        groups[unit.model, unit.role].append((unit, rate))
-    parts, total, joules, known_j = [], Interval(0.0, 0.0, 0.0), Interval(0.0, 0.0, 0.0), True
-    for (model, role), members in sorted(groups.items(), key=lambda item: (item[0][1] == REFERENCE, item[0])):
-        seconds = Interval(0.0, 0.0, 0.0)
-        for unit, rate in members:
-            took = _seconds(unit, rate)
-            seconds = _sum(seconds, took)
-            if rate.power_w is None:
-                known_j = False
-            else:
-                joules = _sum(joules, took * rate.power_w)
-        sources = sorted({rate.source for _, rate in members})
-        flops = [_flop(unit) for unit, _ in members]
-        flop = None if None in flops else math.fsum(value for value in flops if value is not None)
-        source = sources[0] if len(sources) == 1 else f"{sources[0]}, and {len(sources) - 1} more"
-        runs = sum(len(unit.lanes) for unit, _ in members)
-        parts.append(Part(model, role, runs, len(members), flop, seconds, source))
-        total = _sum(total, seconds)
-    notes += rates.notes
-    entry, name, energy_j = _entry(device), device.name, joules if known_j and units else None
-    if on is not None:
-        total, energy_j, entry = _elsewhere(units, on, report, notes)
-        name = f"{on} (modelled)"
-        parts = []
-    if energy_j is None:
-        notes.append("joules are not known: nothing was measured (leave --quick out), or the device tells none")
-    charged = of_time(total, energy_j, entry, "modelled", grid=grid or WORLD, pue=pue)
-    notes += charged.notes
-    flops = [_flop(unit) for unit in units if models.load(unit.model).learning == "gradient"]
+    if on is None:
+        name, entry = device.name, catalogue.match(device.name) or catalogue.load("generic_server_cpu")
+        parts, seconds, energy_j = _here(units, Rates(store, device, report, quick), notes)
+    else:
+        name, entry, parts = f"{on} (modelled)", catalogue.load(on), []
+        seconds, energy_j = _elsewhere(units, entry, report, notes)
+    charged = of_time(seconds, energy_j, entry, "modelled", grid=grid or WORLD, pue=pue)
+    trained = [unit for unit in units if models.load(unit.model).learning == "gradient"]
     trials = [unit for unit in units if unit.role == TRIAL]
-    known = None not in flops
+    flop = _total_flop(trained)
     return StudyPrice(
-        plan.study.name, plan.study.hash, name, sum(len(unit.lanes) for unit in units), len(units),
-        sum(len(unit.lanes) for unit in trials), done, math.fsum(f or 0.0 for f in flops) if known else None,
-        math.fsum(_flop(unit) or 0.0 for unit in trials) if known else None, total, energy_j, charged.money_usd,
-        charged.co2_g, tuple(parts), tuple(dict.fromkeys([*plan.notes, *notes])),
+        plan.study.name, plan.study.hash, name, _runs(units), len(units), _runs(trials), done, flop,
+        None if flop is None else _total_flop([unit for unit in trained if unit.role == TRIAL]), seconds, energy_j,
+        charged.money_usd, charged.co2_g, tuple(parts), tuple(dict.fromkeys([*plan.notes, *notes, *charged.notes])),
     )  # fmt: skip
 
 
@@ -161,6 +135,16 @@ def _left(plan: Plan, store: Store) -> tuple[list[Unit], int]:
     return left, len(done)
 
 
+def _runs(units: Sequence[Unit]) -> int:
+    return sum(len(unit.lanes) for unit in units)
+
+
+def _total_flop(units: Sequence[Unit]) -> float | None:
+    """Training FLOP of all these units; None where one of them is not known."""
+    flops = [_flop(unit) for unit in units]
+    return None if None in flops else math.fsum(flop for flop in flops if flop is not None)
+
+
 def _flop(unit: Unit) -> float | None:
     """Training FLOP of all lanes; None where the budget does not say."""
     if models.load(unit.model).learning == "none":
@@ -169,6 +153,30 @@ def _flop(unit: Unit) -> float | None:
         return None
     flop = unit.tree["budget"]["flop"]
     return None if flop is None else flop * len(unit.lanes)
+
+
+# -- Here ----------------------------------------------------------------------------------------------------------
+
+
+def _here(units: Sequence[Unit], rates: Rates, notes: list[str]) -> tuple[list[Part], Interval, Interval | None]:
+    """The parts by model and role, references last, and the seconds and joules of all."""
+    priced = [(unit, _seconds(unit, rate), rate) for unit, rate in zip(units, rates.of(units), strict=True)]
+    notes += rates.notes
+    groups: dict[tuple[str, str], list[tuple[Unit, Interval, Rate]]] = defaultdict(list)
+    for unit, seconds, rate in priced:
+        groups[unit.model, unit.role].append((unit, seconds, rate))
+    parts = []
+    for (model, role), members in sorted(groups.items(), key=lambda item: (item[0][1] == REFERENCE, item[0])):
+        of = [unit for unit, _, _ in members]
+        first, *others = sorted({rate.source for _, _, rate in members})
+        source = f"{first}, and {len(others)} more" if others else first
+        together = _sum(*(seconds for _, seconds, _ in members))
+        parts.append(Part(model, role, _runs(of), len(of), _total_flop(of), together, source))
+    joules = [seconds * rate.power_w for _, seconds, rate in priced if rate.power_w is not None]
+    if not units or len(joules) < len(priced):
+        notes.append("joules are not known: nothing was measured (leave --quick out), or the device tells none")
+    energy_j = _sum(*joules) if units and len(joules) == len(priced) else None
+    return parts, _sum(*(seconds for _, seconds, _ in priced)), energy_j
 
 
 def _seconds(unit: Unit, rate: Rate) -> Interval:
@@ -193,18 +201,13 @@ def _seconds(unit: Unit, rate: Rate) -> Interval:
 # -- Elsewhere -----------------------------------------------------------------------------------------------------
 
 
-def _entry(device: Device) -> Any:
-    return catalogue.match(device.name) or catalogue.load("generic_server_cpu")
-
-
 def _elsewhere(
-    units: Sequence[Unit], on: str, report: Reporter, notes: list[str]
-) -> tuple[Interval, Interval | None, Any]:
+    units: Sequence[Unit], entry: catalogue.Entry, report: Reporter, notes: list[str]
+) -> tuple[Interval, Interval | None]:
     """Seconds and joules of the units' training on a device of the catalogue, by one unit of each model."""
     from experiments.pricing import price as price_of_one
 
-    entry = catalogue.load(on)
-    seconds, joules, known = Interval(0.0, 0.0, 0.0), Interval(0.0, 0.0, 0.0), True
+    on, seconds, joules, known = entry.name, Interval(0.0, 0.0, 0.0), Interval(0.0, 0.0, 0.0), True
     by_model: dict[str, list[Unit]] = defaultdict(list)
     for unit in units:
         if models.load(unit.model).learning == "gradient":
@@ -214,8 +217,7 @@ def _elsewhere(
         if any(_flop(each) is None for each in members):
             raise UserError(f"on {on} only budgets in FLOP can be priced: {model} has another")
         one = price_of_one(settings({**unit.tree, "seed": [0]}), entry, None, 1.0, None, report)
-        per_flop = 1 / one.step.flop
-        times = sum(_flop(each) or 0.0 for each in members) * per_flop
+        times = sum(_flop(each) or 0.0 for each in members) / one.step.flop
         if one.one.seconds is None:
             raise UserError(f"on {on} no time can be modelled: {'; '.join(one.one.notes)}")
         seconds = _sum(seconds, one.one.seconds * times)
@@ -225,7 +227,7 @@ def _elsewhere(
             joules = _sum(joules, one.one.energy_j * times)
         notes += one.one.notes
     notes.append(f"{on}: training only, by one size of each model; its steps were counted here and modelled there")
-    return seconds, joules if known else None, entry
+    return seconds, joules if known else None
 
 
 def _sum(*parts: Interval) -> Interval:

@@ -15,7 +15,8 @@ from experiments.job import Job
 from experiments.main_job import load_task
 from experiments.progress import Reporter
 from experiments.store import Store
-from experiments.study.plan import Unit
+from experiments.store.tables import sql_text
+from experiments.study.unit import Unit
 from hardware import energy
 from hardware.devices import Device
 from hardware.meter import Meter
@@ -123,14 +124,14 @@ def _options(unit: Unit) -> str:
 
 def _from_records(store: Store, device: Device) -> dict[tuple[str, str, str], Rate]:
     """By task, model and the model's options: what finished runs took on this device."""
-    name = device.name.replace("'", "''")
     rows = store.query(f"""
         SELECT task, model, (config->'$.model')::VARCHAR AS options, count(*),
           quantile_cont(train_flop / nullif(seconds['train'], 0), [0.25, 0.5, 0.75]),
           quantile_cont(shared_by * (coalesce(seconds['compile'], 0) + coalesce(seconds['evaluate'], 0)
             + coalesce(seconds['infer'], 0)), [0.25, 0.5, 0.75]),
           median(energy_j['train'] / nullif(seconds['train'], 0))
-        FROM records WHERE status = 'finished' AND facts->>'$.device_name' = '{name}' GROUP BY ALL""").fetchall()
+        FROM records WHERE status = 'finished' AND facts->>'$.device_name' = {sql_text(device.name)}
+        GROUP BY ALL""").fetchall()
     found = {}
     for task, model, options, count, speed, rest, power in rows:
         kept = json.dumps(json.loads(options), sort_keys=True)
@@ -141,7 +142,7 @@ def _from_records(store: Store, device: Device) -> dict[tuple[str, str, str], Ra
 
 def _measured(unit: Unit, device: Device) -> Rate | None:
     """The rate of some steps, taken now. None where the model cannot be run on the task."""
-    checked = settings({**unit.tree, "seed": [lane.seed for lane in unit.lanes]})
+    checked = settings({**unit.tree, "seed": [unit.lanes[0].seed]})
     task = load_task(checked, Reporter(quiet=True))
     job = Job(task, checked.model, unit.tree["model"], checked.budget, checked.recipe, device, unit.tree)
     if job.model.skip(task.info, unit.tree["backend"]):

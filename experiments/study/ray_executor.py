@@ -38,7 +38,8 @@ class RayExecutor:
         except (ConnectionError, ValueError, RuntimeError, OSError) as error:
             raise UserError(f"Ray could not be reached: {' '.join(str(error).split())[:300]}") from None
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        kind = device if device != "auto" else next(k for k, r in RESOURCES.items() if any(n.get(r) for n in nodes))
+        there = [kind for kind, resource in RESOURCES.items() if any(node.get(resource) for node in nodes)]
+        kind = device if device != "auto" else (there or ["cpu"])[0]
         have = [node[RESOURCES[kind]] for node in nodes if node.get(RESOURCES[kind])]
         if not have:
             self.close()

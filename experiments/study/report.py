@@ -11,12 +11,13 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from experiments.errors import UserError
 from experiments.progress import Reporter
-from experiments.store import Store, StoreError
+from experiments.store import Store
+from experiments.study.folder import report_folder
 from experiments.study.opened import open_study
+from experiments.study.spec import Study
 from reports.study import StudyData
 from reports.verdict import Prices, Verdict, judge, verdict_json
 
@@ -43,17 +44,14 @@ def write_study_report(
     for target in targets or ():
         if not (math.isfinite(target) and target > 0):
             raise UserError(f"--target must be an error above 0, but it is {target}")
-    try:
-        study, store = open_study("report", words, runs)
-    except StoreError as error:
-        raise UserError(str(error)) from None
+    study, store = open_study("report", words, runs)
     data = _data(study, store)
     if targets:
         data = replace(data, targets=tuple(sorted(set(targets), reverse=True)))
-    folder = Path(out) if out else _folder(study.name, store)
+    folder = Path(out) if out else report_folder(store, study.name)
     prices = prices_of(data, grid)
     _prepare(folder)
-    report.say(f"{len(data)} runs of {data.name}: judging")
+    report.say(f"{len(data.distinct())} runs of {data.name}: judging")
     verdict = judge(data, device_prices=prices, workers=min(os.cpu_count() or 1, MOST_WORKERS))
     try:
         paths = write_files(data, verdict, folder, report)
@@ -81,7 +79,7 @@ def write_files(data: StudyData, verdict: Verdict, folder: Path, report: Reporte
         from reports import page
 
         paths += page.write(data, verdict, folder, summary)
-    except (ImportError, AttributeError) as error:
+    except ImportError as error:
         _say(report, f"report.html was not written: {error}; pip install -e '.[dev]' brings what it needs")
     if report is not None:
         report.say("drawing the figures")
@@ -89,12 +87,13 @@ def write_files(data: StudyData, verdict: Verdict, folder: Path, report: Reporte
 
 
 def write_parquet(data: StudyData, path: Path) -> None:
-    """The table of runs, one row each, with the columns of `StudyData.runs`."""
+    """The table of runs with the columns of `StudyData.runs`: a row each, or one for each condition that a run stands
+    for; whoever counts runs counts identities."""
     import duckdb
 
-    connection = duckdb.connect()
-    connection.register("runs", data.runs)
-    connection.sql("SELECT * FROM runs").to_parquet(str(path))
+    with duckdb.connect() as connection:
+        connection.register("runs", data.runs)
+        connection.sql("SELECT * FROM runs").to_parquet(str(path))
 
 
 def prices_of(data: StudyData, grid: str) -> Prices:
@@ -117,7 +116,7 @@ def prices_of(data: StudyData, grid: str) -> Prices:
     return Prices(usd_per_hour=usd, co2_g_per_kwh=carbon, device=entry.name if entry else device, grid=grid)
 
 
-def _data(study: Any, store: Store) -> StudyData:
+def _data(study: Study, store: Store) -> StudyData:
     try:
         data = store.study_data(study)
     except (OSError, ImportError, ValueError) as error:
@@ -128,12 +127,6 @@ def _data(study: Any, store: Store) -> StudyData:
             "it; another place is given with --runs FOLDER|URL"
         )
     return data
-
-
-def _folder(name: str, store: Store) -> Path:
-    """RUNS/studies/NAME/report; of a store elsewhere, in the folder `runs` here."""
-    root = Path("runs") if "://" in str(store) else Path(str(store))
-    return root / "studies" / name / "report"
 
 
 def _prepare(folder: Path) -> None:
@@ -150,7 +143,7 @@ def _json(data: StudyData, verdict: Verdict) -> str:
     from reports.study_tables.facts import missing
 
     about = {"study": data.name, "hash": data.hash, "hashes": list(data.hashes), "metric": data.metric}
-    about |= {"runs": len(data), "planned": data.planned, "missing": missing(data)}
+    about |= {"runs": len(data.distinct()), "planned": data.planned, "missing": missing(data)}
     return json.dumps(about | verdict_json(verdict), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from experiments.errors import UserError, nearest
 from experiments.study.check_spec import check_hypotheses, check_names, check_tuning, shared_out
+from experiments.study.labels import label, value_text
 from experiments.study.safe_yaml import read, read_text
 from experiments.study.tuning_space import Tuning, parse_tuning
 from reports.study import Hypothesis
@@ -23,8 +24,7 @@ KEYS = (
     "question", "structured", "black_box", "references", "metric", "hypotheses", "settings", "grid", "scale",
     "conditions", "tuning", "targets",
 )  # fmt: skip
-# Groups of the configuration that a study may choose from; the rest belongs to the study itself or to the command.
-GROUPS = ("task", "model", "budget", "training", "experiment")
+# Keys of the configuration that no study sets.
 ELSEWHERE = {
     "references": "it is a key of the study itself",
     "targets": "it is a key of the study itself",
@@ -87,7 +87,8 @@ class Study:
         keys = {key for block in self.grid for key in block} - own
         for block, of in zip(self.grid, pairs, strict=True):
             for key, (task, model) in itertools.product(keys, of):
-                values.setdefault((task, model, key), set()).update(map(repr, block.get(key, (_ABSENT,))))
+                said = block.get(key, (...,))  # ... where it says nothing
+                values.setdefault((task, model, key), set()).update(map(repr, said))
         found: dict[str, set[str]] = {task: set() for of in pairs for task, _ in of}
         for (task, _, key), seen in values.items():
             if len(seen) > 1:
@@ -113,30 +114,6 @@ class Study:
     def configuration(self, config: Mapping[str, Any]) -> str:
         """What sets a run apart from others of its task, condition and model, as "n_train=512 width=64"."""
         return self._labels(config, False)
-
-
-def label(keys: Sequence[str], config: Mapping[str, Any]) -> str:
-    """The values of some keys in words; a key that the configuration does not have is left out."""
-    words = []
-    endings = [key.rpartition(".")[2] for key in keys]
-    for key, ending in zip(keys, endings, strict=True):
-        value: Any = config
-        for part in key.split("."):
-            value = value.get(part, _ABSENT) if isinstance(value, Mapping) else _ABSENT
-        if value is not _ABSENT:
-            words.append(f"{ending if endings.count(ending) == 1 else key}={_text(value)}")
-    return " ".join(words)
-
-
-_ABSENT = object()
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:g}"
-    if isinstance(value, list | tuple):
-        return ",".join(_text(item) for item in value)
-    return {None: "null", True: "true", False: "false"}.get(value) or str(value)
 
 
 def study_names() -> list[str]:
@@ -175,7 +152,7 @@ def parse(name: str, text: str) -> Study:
             raise UserError(f"{key} must stand in settings or in grid, but it is in both")
     study = Study(
         name=name,
-        hash=hashlib.sha256(json.dumps(raw, sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:16],
+        hash=hashlib.sha256(_canonical(raw).encode()).hexdigest()[:16],
         text=text,
         grid=grid,
         question=_words("question", raw.get("question", "")),
@@ -234,7 +211,7 @@ def _names(where: str, raw: Any) -> tuple[str, ...]:
 def _each_once(where: str, values: Sequence[Any]) -> Sequence[Any]:
     for i, value in enumerate(values):
         if any(value == other and isinstance(value, bool) == isinstance(other, bool) for other in values[:i]):
-            raise UserError(f"{where} must have every value once, but {_text(value)} is there twice")
+            raise UserError(f"{where} must have every value once, but {value_text(value)} is there twice")
     return values
 
 

@@ -12,11 +12,12 @@ from typing import Any
 
 from experiments.record import DIVERGED, FINAL, FINISHED, REFERENCE, SKIPPED
 from experiments.store import Store
+from experiments.store.tables import sql_text
 from experiments.study.folder import StudyFolder
-from experiments.study.plan_file import plan_on_disk, quoted, write_parquet
+from experiments.study.plan_file import plan_on_disk, write_parquet
 from experiments.study.spec import Study
 from experiments.study.unit_state import FAILED, INTERRUPTED, RUNNING, UnitState
-from reports.text import si, wrapped
+from reports.text import duration, si, wrapped
 
 WORKER_S = 6.0  # a unit's process: its start and its imports, on a laptop; records do not have it
 SHOWN = 10  # failures that are told in full
@@ -25,7 +26,7 @@ SHOWN = 10  # failures that are told in full
 # `@lane` what a record is found by.
 DONE = f"status IN ('{FINISHED}', '{DIVERGED}')"
 COUNTS = f"""
-WITH lanes AS (SELECT key, task, model, role, configuration, unnest(lanes) AS lane FROM '@plan'),
+WITH lanes AS (SELECT key, task, model, role, configuration, unnest(lanes) AS lane FROM @plan),
 found AS (SELECT @lane AS lane, status, list_sum(map_values(seconds)) - coalesce(seconds['data'], 0) AS s,
   CASE WHEN list_count(map_values(energy_j)) = len(map_values(energy_j)) THEN list_sum(map_values(energy_j)) END AS j
   FROM records),
@@ -158,13 +159,13 @@ def status(study: Study, store: Store) -> Status:
     notes = list(_other_versions(study, store))
     with plan_on_disk(study, store) as path:
         if path is not None:
-            return _status(study, store, str(path), notes)
+            return _status(study, store, sql_text(str(path)), notes)
     from experiments.study.plan import make_plan
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "plan.parquet")
         write_parquet(make_plan(study, yes=True), path)
-        return _status(study, store, str(path), [*notes, "it has not been swept into this store yet"])
+        return _status(study, store, sql_text(str(path)), [*notes, "it has not been swept into this store yet"])
 
 
 def _other_versions(study: Study, store: Store) -> Iterator[str]:
@@ -174,13 +175,12 @@ def _other_versions(study: Study, store: Store) -> Iterator[str]:
 
 
 def _status(study: Study, store: Store, plan: str, notes: list[str]) -> Status:
+    """`plan`: the plan's table in SQL."""
     import duckdb
 
     with duckdb.connect() as connection:
-        (tuned,) = connection.execute(f"SELECT bool_or(len(identities) = 0) FROM '{quoted(plan)}'").fetchone() or (
-            False,
-        )
-    sql = COUNTS.replace("@plan", quoted(plan)).replace("@lane", TUNED if tuned else "identity")
+        (tuned,) = connection.execute(f"SELECT bool_or(len(identities) = 0) FROM {plan}").fetchone() or (False,)
+    sql = COUNTS.replace("@plan", plan).replace("@lane", TUNED if tuned else "identity")
     found = store.query(sql).fetchall()
     rows = tuple(Row(*row[1:4], *row[6:12], *map(_pair, row[12:])) for row in found if not row[0])
     open_units = [(row[4], row[1], row[2], row[3], row[5], row[6]) for row in found if row[0]]
@@ -287,15 +287,6 @@ def _running(state: UnitState) -> str:
     heard = max(0.0, time.time() - state.heartbeat)
     where = f"on {state.host} (process {state.pid})" if state.host else ""
     return f"unit {state.key} {where}: {', '.join(parts)}; heard of {duration(heard)} ago"
-
-
-def duration(seconds: float) -> str:
-    """As "45 s", "12 min", "3.5 h", "20 days"."""
-    for size, unit in ((172_800, "days"), (5400, "h"), (90, "min")):
-        if seconds >= size:
-            value = seconds / {"days": 86_400, "h": 3600, "min": 60}[unit]
-            return f"{value:.0f} {unit}" if value >= 10 else f"{value:.1f} {unit}"
-    return f"{seconds:.0f} s"
 
 
 def _range(pair: tuple[float, float], words: Callable[[float], str]) -> str:

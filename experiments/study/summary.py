@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 from experiments.record import FINAL, FINISHED, TRIAL
 from experiments.store import Store
-from experiments.study.plan import Unit
+from experiments.store.tables import sql_text
 from experiments.study.spec import Study
+from experiments.study.unit import Unit
 
 
 @dataclass(frozen=True)
@@ -41,10 +42,9 @@ def summarise(units: Iterable[Unit], study: Study, store: Store) -> Summary:
     """What the store has of these units."""
     units = list(units)
     wanted = {name: unit for unit in units for name in unit.identities}
-    # A study's name and its metric are checked words, its hash hexadecimal: nothing to quote.
     rows = store.query(
-        f"SELECT identity, status, metrics['{study.metric}'] FROM records "
-        f"WHERE studies['{study.name}'] = '{study.hash}' AND status IN {FINAL}"
+        f"SELECT identity, status, metrics[{sql_text(study.metric)}] FROM records "
+        f"WHERE studies[{sql_text(study.name)}] = {sql_text(study.hash)} AND status IN {FINAL}"
     ).fetchall()
     statuses: Counter[str] = Counter()
     errors: dict[tuple[str, str, str], list[float]] = defaultdict(list)

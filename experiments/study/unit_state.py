@@ -7,6 +7,8 @@ import time
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+from reports.text import duration
+
 RUNNING, DONE, FAILED, INTERRUPTED = "running", "done", "failed", "interrupted"
 LOST_AFTER_S = 120.0  # a heartbeat older than this: nobody is there any more
 HEARTBEAT_S = 5.0
@@ -44,6 +46,16 @@ class UnitState:
     def lost(self) -> bool:
         """It says that it runs, but nothing has been heard of it for too long."""
         return self.state == RUNNING and time.time() - self.heartbeat > LOST_AFTER_S
+
+    def cells(self) -> tuple[str, str, str, str, str]:
+        """How far it is, for a table: done, step, error, power, time left; – where that is not known."""
+        known = (
+            None if self.error is None else f"{self.error:.3g}",
+            None if self.power_w is None else f"{self.power_w:.1f} W",
+            None if self.seconds_left is None else duration(self.seconds_left),
+        )
+        error, power, left = ("–" if text is None else text for text in known)
+        return f"{self.fraction:.0%}", f"{self.step:,}", error, power, left
 
     def to_json(self) -> str:
         raw = asdict(self)

@@ -16,6 +16,7 @@ from experiments.progress import console
 from experiments.study.engine import Progress
 from experiments.study.folder import StudyFolder
 from experiments.study.unit_state import UnitState
+from reports.text import duration
 
 EVERY_S, LIVE_EVERY_S = 5.0, 0.5
 SHOWN = 12  # running units that a terminal has room for
@@ -60,10 +61,7 @@ class View:
         for key, unit in list(progress.running.items())[:SHOWN]:
             state = states.get(key) or UnitState(key, "waiting")
             where = " ".join(filter(None, (unit.condition, unit.configuration)))
-            table.add_row(
-                unit.task, unit.model, Text(where), str(len(unit.lanes)), f"{state.fraction:.0%}", str(state.step),
-                _figure(state.error), _watts(state.power_w), _duration(state.seconds_left),
-            )  # fmt: skip
+            table.add_row(unit.task, unit.model, Text(where), str(len(unit.lanes)), *state.cells())
         return Group(Text(summary(progress, seconds)), bar, table if progress.running else Text(""))
 
 
@@ -72,7 +70,8 @@ def lines(progress: Progress, states: dict[str, UnitState], seconds: float) -> I
     running = []
     for key, unit in progress.running.items():
         if state := states.get(key):
-            words = [f"{state.fraction:.0%}", f"error {_figure(state.error)}", _watts(state.power_w)]
+            done, _, error, power, _ = state.cells()
+            words = [done, f"error {error}", "power unknown" if state.power_w is None else power]
             running.append(f"{unit.model} on {unit.task} {unit.configuration}".strip() + ": " + ", ".join(words))
     yield "; ".join([summary(progress, seconds), *running])
 
@@ -94,21 +93,5 @@ def summary(progress: Progress, seconds: float) -> str:
     new = progress.runs_done - progress.found
     left = progress.runs - progress.runs_done - sum(len(unit.lanes) for unit, _ in progress.failed.values())
     if new and left:
-        parts.append(f"about {_duration(seconds / new * left)} left")
+        parts.append(f"about {duration(seconds / new * left)} left")
     return ", ".join(parts)
-
-
-def _figure(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3g}"
-
-
-def _watts(value: float | None) -> str:
-    return "power unknown" if value is None else f"{value:.1f} W"
-
-
-def _duration(seconds: float | None) -> str:
-    if seconds is None:
-        return "–"
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -15,15 +13,15 @@ from rich.text import Text
 from experiments.evaluate import PRIMARY
 from experiments.record import FINISHED, TRIAL
 from experiments.store import Store
-from experiments.study.plan_file import quoted
+from experiments.store.tables import sql_text
 from experiments.study.spec import Study
-from experiments.study.status import Row, Status, duration, status
-from reports.text import clean, number
+from experiments.study.status import Row, Status, status
+from reports.text import clean, duration, number
 
 SHOWN = 12  # running units and failures that a terminal has room for
 ERRORS = """
-SELECT task, model, median(metrics['@metric']) FROM records
-WHERE studies['@study'] = '@hash' AND status = '@finished' AND role <> '@trial' GROUP BY ALL
+SELECT task, model, median(metrics[@metric]) FROM records
+WHERE studies[@study] = @hash AND status = @finished AND role <> @trial GROUP BY ALL
 """
 Errors = dict[tuple[str, str], float | None]
 
@@ -52,7 +50,7 @@ def look(study: Study, store: Store) -> tuple[Status, Errors]:
     sql = ERRORS
     values = {"metric": study.metric, "study": study.name, "hash": study.hash, "finished": FINISHED, "trial": TRIAL}
     for name, value in values.items():
-        sql = sql.replace(f"@{name}", quoted(value))
+        sql = sql.replace(f"@{name}", sql_text(value))
     return status(study, store), {(task, model): error for task, model, error in store.query(sql).fetchall()}
 
 
@@ -121,13 +119,8 @@ def _models(found: Status, errors: Errors, metric: str) -> Table:
 
 def _units(found: Status) -> Table:
     table = _table(["running on", "done", "step", "error now", "power", "left"], numbers=(1, 2, 3, 4, 5))
-    optional: Callable[[Any, str], str] = lambda value, text: "–" if value is None else text  # noqa: E731
     for unit in found.running_units[:SHOWN]:
-        table.add_row(
-            f"{clean(unit.host)} {unit.pid}", f"{unit.fraction:.0%}", f"{unit.step:,}",
-            optional(unit.error, f"{unit.error or 0:.3g}"), optional(unit.power_w, f"{unit.power_w or 0:.1f} W"),
-            optional(unit.seconds_left, duration(unit.seconds_left or 0)),
-        )  # fmt: skip
+        table.add_row(f"{clean(unit.host)} {unit.pid}", *unit.cells())
     more = len(found.running_units) - SHOWN
     table.caption = f"error now: {PRIMARY} on validation data" + (f"; and {more} more units" if more > 0 else "")
     table.caption_justify = "left"

@@ -22,11 +22,10 @@ from experiments.record import Record
 from experiments.run import run
 from experiments.store import Store
 from experiments.study import failures
-from experiments.study.devices import lock_folder
+from experiments.study.devices import file_name, lock_folder
 from experiments.study.failures import Failure
 from experiments.study.folder import StudyFolder
-from experiments.study.plan import Lane as PlannedLane
-from experiments.study.plan import Unit
+from experiments.study.unit import Unit
 from experiments.tracking import Run, Tracker, resolve_mode
 from hardware import energy
 from hardware.devices import Device, resolve
@@ -42,8 +41,7 @@ def work(order: Mapping[str, Any], emit: Emit) -> Failure | None:
     log_to_console()
     unit = _unit(order["unit"])
     job = _job(order, unit)
-    lanes = [Lane(lane.seed, lane.learning_rate) for lane in unit.lanes]
-    if tuple(job.identity(lane) for lane in lanes) != unit.identities:
+    if tuple(job.identity(lane) for lane in unit.lanes) != unit.identities:
         return Failure(
             failures.MISTAKE,
             f"this machine would make other runs than were planned (here: {job.device.name}; the versions of libraries "
@@ -56,7 +54,7 @@ def work(order: Mapping[str, Any], emit: Emit) -> Failure | None:
     tracker.warm()
     checkpoint = StudyFolder(store, order["folder"]).checkpoint(unit.key)
     try:
-        made = run(job, lanes, store, tracker, Events(emit), checkpoint=checkpoint)
+        made = run(job, unit.lanes, store, tracker, Events(emit), checkpoint=checkpoint)
     finally:
         tracker.close()
     short = [r for r in made if r.status == status.OUT_OF_MEMORY]
@@ -119,12 +117,12 @@ class Events(Reporter):
 
 def _unit(raw: Mapping[str, Any]) -> Unit:
     lists = {name: tuple(raw[name]) for name in ("identities", "after")}
-    return Unit(**{**raw, **lists, "lanes": tuple(PlannedLane(**lane) for lane in raw["lanes"])})
+    return Unit(**{**raw, **lists, "lanes": tuple(Lane(**lane) for lane in raw["lanes"])})
 
 
 def _job(order: Mapping[str, Any], unit: Unit) -> Job:
     """The unit's job on this machine, its data simulated or taken from the cache."""
-    chosen = settings({**unit.tree, "seed": [lane.seed for lane in unit.lanes][:1]})
+    chosen = settings({**unit.tree, "seed": [unit.lanes[0].seed]})
     tree = chosen.tree
     device = resolve(tree["device"], tree["backend"])
     before = time.perf_counter()
@@ -149,7 +147,7 @@ def _idle(device: Device) -> energy.Idle | None:
     if not reader.method.startswith("measured"):
         return None
     words = [os.uname().nodename, device.kind, device.name, os.environ.get("CUDA_VISIBLE_DEVICES", "")]
-    path = lock_folder() / ("".join(c if c.isalnum() else "_" for c in "-".join(words)) + ".idle.json")
+    path = lock_folder() / f"{file_name('-'.join(words))}.idle.json"
     with contextlib.suppress(OSError, ValueError, TypeError):
         if time.time() - path.stat().st_mtime < IDLE_FOR_S:
             return energy.Idle(**json.loads(path.read_text()))

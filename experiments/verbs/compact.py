@@ -15,16 +15,13 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace) -> int:
     from experiments.progress import log_to_console
-    from experiments.store import Store, StoreError
+    from experiments.store import Store
 
     log_to_console()
-    try:
-        store = Store(options.runs)
-        if not store.file_names(""):
-            raise UserError(f"there are no runs in {options.runs}: name another store with --runs FOLDER")
-        done = store.compact()
-    except StoreError as error:
-        raise UserError(str(error)) from None
+    store = Store(options.runs)
+    if not store.file_names(""):
+        raise UserError(f"there are no runs in {options.runs}: name another store with --runs FOLDER")
+    done = store.compact()
     left = f"; {done.left} without a result stay as they are" if done.left else ""
     print(f"{done.moved} records put into Parquet in {options.runs}, which has {done.parts} parts{left}")
     return 0

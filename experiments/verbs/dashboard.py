@@ -26,16 +26,17 @@ def main(options: argparse.Namespace) -> int:
     from experiments.dashboard import push, specification
     from experiments.progress import Reporter
     from experiments.store import write_atomic
+    from experiments.study.folder import report_folder
     from experiments.study.opened import open_study
     from experiments.tracking import resolve_mode
 
     study, store = open_study("dashboard", options.words, options.runs)
     # Beside the study's other files; not in a store elsewhere, where nobody looks at files.
-    folder = Path("dashboard") / study.name if "://" in str(store) else Path(str(store)) / study.folder
+    folder = Path("dashboard") / study.name if store.is_remote else store.root / study.folder
     online = options.online or resolve_mode() == "online"
     if options.from_records:
         _backfill(study, store, folder, "online" if online else "offline", options.project, Reporter())
-    board = _board(study, folder)
+    board = _board(study, _read(report_folder(store, study.name) / "verdict.json"))
     path = Path(options.out) if options.out else folder / "dashboard.json"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -54,10 +55,11 @@ def main(options: argparse.Namespace) -> int:
     return 0
 
 
-def _board(study: Any, folder: Path) -> Any:
+def _board(study: Any, verdict: dict[str, Any]) -> Any:
+    """`verdict`: what the last report of a study of this name says; another file of that name has another verdict."""
     from experiments.dashboard import Board
 
-    says = _read(folder / "report" / "verdict.json").get("headline", "")
+    says = verdict.get("headline", "") if verdict.get("hash") == study.hash else ""
     metrics = list(dict.fromkeys([study.metric, "rollout_nrmse"]))
     return Board(study.name, study.hash, study.question, metrics, study.varied, str(says))
 
@@ -69,7 +71,7 @@ def _backfill(study: Any, store: Any, folder: Path, mode: str, project: str, rep
     root = folder / "tracking"
     records = [record for record in store.records() if study.name in record.studies]
     if not records:
-        raise UserError(f"no record of study {study.name} is in {store.root}; run it first: sweep study={study.name}")
+        raise UserError(f"no record of study {study.name} is in {store}; run it first: sweep study={study.name}")
     done = root / f"tracked-{mode}.json"
     count = backfill(records, study.name, lambda: start(mode, root, project, 60.0), done, report.say)
     where = "sent to W&B" if mode == "online" else f"in {root}: wandb sync {root}/wandb/offline-run-* sends them"

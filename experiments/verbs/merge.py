@@ -16,21 +16,18 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace) -> int:
     from experiments.progress import log_to_console
-    from experiments.store import Store, StoreError
+    from experiments.store import Store
     from experiments.store.merging import merge
 
     log_to_console()
-    try:
-        target = Store(options.runs)
-        sources = [Store(name) for name in options.sources]
-        for source in sources:
-            if source.same(target):
-                raise UserError(f"{source} cannot be merged into itself: --runs names the store that receives")
-            if not source.file_names(""):
-                raise UserError(f"there are no runs in {source}: name a store, which is a folder or a URL")
-        outcomes = merge(sources, target)
-    except StoreError as error:
-        raise UserError(str(error)) from None
+    target = Store(options.runs)
+    sources = [Store(name) for name in options.sources]
+    for source in sources:
+        if source.same(target):
+            raise UserError(f"{source} cannot be merged into itself: --runs names the store that receives")
+        if not source.file_names(""):
+            raise UserError(f"there are no runs in {source}: name a store, which is a folder or a URL")
+    outcomes = merge(sources, target)
     for source, done in zip(sources, outcomes, strict=True):
         said = [f"{done.added} added", f"{done.same} there already"]
         said += [f"{done.replaced} replaced older ones"] * bool(done.replaced)

@@ -32,7 +32,8 @@ def main(options: argparse.Namespace) -> int:
     if "" in words or (not words and not any(w.startswith(("experiment=", "task=")) for w in settings_words)):
         raise UserError("which task? python -m experiments run TASK …; python -m experiments list task names them")
 
-    from experiments.config import load, nearest_key, task_names
+    from experiments.config import load
+    from experiments.config_tree import nearest_key, task_names
 
     if len(words) > 1:
         tasks = [word for word in words if word in task_names()]
@@ -71,7 +72,7 @@ def main(options: argparse.Namespace) -> int:
     except Interrupted as stopped:
         number = len(outcome.records) if outcome else stopped.kept
         records_kept = f"{number} record" + "s" * (number > 1)
-        kept = f"kept {records_kept} in {settings.runs}" if number else "nothing had been measured yet"
+        kept = f"kept {records_kept} in {settings.tree['runs']}" if number else "nothing had been measured yet"
         print(f"stopped by signal {stopped.signal_number}; {kept}; the same command runs the rest", file=sys.stderr)
         return 128 + stopped.signal_number
 

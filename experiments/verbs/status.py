@@ -19,37 +19,22 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace) -> int:
     """Reads only. 0 whatever became of the runs."""
-    from experiments.study.overrides import split
+    from experiments.study.opened import open_study
 
-    own, words = split(options.words)
-    bare = [word for word in options.words if "=" not in word]
-    if bare or "study" not in own:
-        raise UserError(f"{bare[0] + ': ' if bare else ''}which study? python -m experiments status study=NAME")
-    if options.runs and "runs" in own:
-        raise UserError(f"the folder of records is given twice: runs={own['runs']} and --runs {options.runs}")
-    import os
+    study, store = open_study("status", options.words, options.runs)
 
-    from experiments.progress import log_to_console
-    from experiments.store import Store
-    from experiments.study.overrides import with_settings
-    from experiments.study.spec import load_study
     from experiments.study.status import status
 
-    log_to_console()
-    study = with_settings(load_study(own["study"]), words)
-    root = own.get("runs") or options.runs or "runs"
-    if "://" not in root and not os.path.isdir(os.path.expanduser(root)):
-        raise UserError(f"there is no folder {root} of records: give it with --runs FOLDER")
     try:
-        found = status(study, Store(root if "://" in root else os.path.expanduser(root)))
+        found = status(study, store)
     except OSError as error:
-        raise UserError(f"the records in {root} cannot be read: {error.strerror or error}") from None
+        raise UserError(f"the records in {store} cannot be read: {error.strerror or error}") from None
     if options.json:
         import json
 
         print(json.dumps(found.as_json(), indent=1))
     else:
-        import shutil
+        from experiments.progress import terminal_width
 
-        print("\n".join(found.lines(min(max(shutil.get_terminal_size((110, 24)).columns, 60), 130))))
+        print("\n".join(found.lines(terminal_width())))
     return 0

@@ -37,16 +37,9 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace) -> int:
     """0 when every run has come to a result, 3 when some failed for good, 130 or 143 when it was stopped."""
-    from experiments.study.overrides import split
+    from experiments.study.opened import read_words
 
-    own, words = split(options.words)
-    bare = [word for word in options.words if "=" not in word]
-    if bare or "study" not in own:
-        raise UserError(
-            f"{bare[0] + ': ' if bare else ''}which study? python -m experiments sweep study=NAME key=value …"
-        )
-    if options.runs and "runs" in own:
-        raise UserError(f"the folder of records is given twice: runs={own['runs']} and --runs {options.runs}")
+    own, words, root = read_words("sweep", options.words, options.runs)
     _check(options)
 
     from experiments.progress import log_to_console
@@ -54,10 +47,8 @@ def main(options: argparse.Namespace) -> int:
     from experiments.study.command import Command
 
     log_to_console()
-    root = own.get("runs") or options.runs or "runs"
-    store = Store(root if "://" in root else os.path.expanduser(root))
     try:
-        command = Command(own, words, options, store)
+        command = Command(own, words, options, Store(root))
         if options.dry_run:
             return command.price()
         if options.collect:

@@ -230,7 +230,7 @@ function pairRows(found, reading) {
 }
 
 function saysColor() {
-  const tones = { "escapes the wall": "--good", "offset only": "--calm", "hits a floor: crossed": "--warn", "black box ahead": "--bad", "cannot tell": "--open" };
+  const tones = { "escapes the wall": "--good", "offset only": "--calm", "hits a floor: crossed": "--warn", "black box catches up": "--warn", "black box ahead": "--bad", "cannot tell": "--open" };
   return { field: "says", type: "nominal", scale: { domain: Object.keys(tones), range: Object.values(tones).map(shade) }, legend: null };
 }
 

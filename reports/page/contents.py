@@ -17,6 +17,7 @@ from reports.text import clean
 from reports.verdict.types import (
     BEHIND,
     CANNOT_TELL,
+    CATCHES_UP,
     CROSSED,
     ESCAPES,
     OFFSET,
@@ -28,7 +29,7 @@ from reports.verdict.types import (
 MOST_LINES = 1200  # of one table of results; of more, how often each thing was said
 ELSEWHERE = ("hypotheses", "facts")  # tables that the page has in another form
 # What a badge looks like; its words say the same.
-TONES = {ESCAPES: "good", OFFSET: "calm", CROSSED: "warn", BEHIND: "bad", CANNOT_TELL: "open"}
+TONES = {ESCAPES: "good", OFFSET: "calm", CROSSED: "warn", CATCHES_UP: "warn", BEHIND: "bad", CANNOT_TELL: "open"}
 OUTCOMES = {"supported": "good", "contradicted": "bad"}
 
 
@@ -38,14 +39,15 @@ def contents(summary: Summary, verdict: Verdict, loaded: dict[str, Any]) -> dict
     sheets, short = study_sheets(summary, verdict, MOST_LINES)
     results = [sheet for sheet in sheets if sheet.name not in ELSEWHERE and sheet.lines]
     axis = loaded["axes"][0]["key"]
-    status = Counter(data.runs["status"])
+    once = data.distinct()
+    status = Counter(data.runs["status"][once])
     return {
         "title": clean(data.name),
         "question": clean(data.question),
         "headline": prose(verdict.headline),
         "notes": [prose(note) for note in (*missing(data), *verdict.notes)],
-        "planned": max(data.planned, len(data)),
-        "runs": len(data),
+        "planned": max(data.planned, len(once)),
+        "runs": len(once),
         "status": [f"{count:,} {clean(name)}" for name, count in sorted(status.items(), key=lambda x: (-x[1], x[0]))],
         "hash": clean(data.hash),
         "cards": (cards := _cards(data, verdict, axis)),
@@ -84,10 +86,9 @@ def _hypothesis(outcome: Outcome) -> dict[str, str]:
 def _bounds(loaded: dict[str, Any]) -> str:
     """What is left out of the charts, in words; empty when nothing is."""
     totals, drawn = loaded["totals"], len(loaded["points"]["run"])
-    shown = len(loaded["runs"]["panel"])
-    parts = []
-    if shown < totals["runs"]:
-        rows = loaded["configurations"]
+    parts, rows = [], loaded["configurations"]
+    if rows is not None:
+        shown = len(set(loaded["runs"]["identity"]))
         parts.append(
             f"Of {totals['runs']:,} runs the charts draw {shown:,}, chosen by chance; fits, bands and tables of "
             f"results are made from all. The table lists {len(rows['rows']):,} of {rows['total']:,} configurations."

@@ -26,11 +26,12 @@ function runShown(index) {
 }
 
 function sayShown() {
-  const count = page.runs.model.reduce((sum, _, index) => sum + runShown(index), 0);
+  const runs = page.runs.identity ?? page.runs.model.map((_, index) => index); // one may stand for several conditions
+  const count = new Set(runs.filter((_, index) => runShown(index))).size;
   const panels = page.panels.filter(panelShown).length;
   const device = state.device ? " Fits are of all devices." : "";
   document.getElementById("shown").textContent =
-    `${several(count, "run")} of ${page.runs.model.length.toLocaleString("en")}${page.configurations ? " drawn" : ""} in ${several(panels, "chart")}, ` +
+    `${several(count, "run")} of ${new Set(runs).size.toLocaleString("en")}${page.configurations ? " drawn" : ""} in ${several(panels, "chart")}, ` +
     `${several(state.models.size, "model")}, by ${axisNow().title}.${device}`;
 }
 

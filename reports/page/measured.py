@@ -17,7 +17,8 @@ MOST = 12  # reasons listed
 
 def measured(data: StudyData, facts: Sheet | None) -> list[dict[str, Any]]:
     """Groups of (term, statements). `facts`: the table of what was run."""
-    runs, listed = data.runs, facts.lines if facts else ()
+    once, listed = data.distinct(), facts.lines if facts else ()
+    runs = {name: column[once] for name, column in data.runs.items()}
     groups = [
         ("What was run", [(line.keys[0].capitalize(), [line.cells[0].text]) for line in listed]),
         ("How costs are read", [

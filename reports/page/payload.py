@@ -15,7 +15,8 @@ import numpy as np
 from reports.page.styles import styles
 from reports.page.words import label, phrase, prose, rounded
 from reports.study import AXES, StudyData
-from reports.study_figures.winners import Grid, phases
+from reports.study_figures.grid import Grid
+from reports.study_figures.phases import phases
 from reports.study_tables import Summary
 from reports.text import clean
 from reports.verdict.types import BreakEven, Contest, Estimate, Scaling, Verdict
@@ -53,7 +54,7 @@ def payload(summary: Summary, verdict: Verdict) -> dict[str, Any]:
         "devices": devices,
         "runs": _runs(summary, chosen, panels, index, devices),
         "points": _points(summary, chosen, axes),
-        "totals": {"runs": len(data), "points": len(data.points["run"]), "panels": len(panels)},
+        "totals": {"runs": len(data.distinct()), "points": len(data.points["run"]), "panels": len(panels)},
         "configurations": None if whole else _configurations(summary, index),
         "scalings": [_scaling(s, index) for s in scalings],
         "levels": _levels(summary, index),
@@ -203,7 +204,7 @@ def _scaling(scaling: Scaling, index: Index) -> dict[str, Any]:
         made["reach"] = rounded(scaling.cost.max()) if len(scaling.cost) else None
     if scaling.heldout is not None:
         held = scaling.heldout
-        forecast = next((f for f in held.forecasts if f.form == "floor"), held.forecasts[0])
+        forecast = held.forecast("power + floor")  # the law's own
         made["heldout"] = [_list(x) for x in (held.cost, held.error, forecast.low, forecast.high)]
     return made
 

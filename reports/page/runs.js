@@ -25,6 +25,7 @@ const COLUMNS = [
   ...(!many && page.devices.length > 1 ? [["deviceName", "Device", ""]] : []),
   ...(many ? [] : [["identity", "Identity", "id"]]),
 ];
+const total = many ? source.length : new Set(source.map((row) => row.identity)).size;
 const order = { by: null, down: false, first: 0 };
 const told = many ? "Query" : "Command";
 
@@ -36,9 +37,11 @@ function rowsNow() {
   const values = new FormData(search);
   const words = values.get("words").toLowerCase().split(/\s+/).filter(Boolean);
   const status = values.get("status"), filtered = values.has("filtered");
+  const seen = new Set();
+  const once = (row) => many || !seen.has(row.identity) && seen.add(row.identity); // a run may stand for several conditions
   const rows = source.filter((row) =>
     words.every((word) => row.words.includes(word)) && (!status || row.status === status) &&
-    (!filtered || (many ? state.models.has(row.model) && panelShown(row) : runShown(row.index))));
+    (!filtered || (many ? state.models.has(row.model) && panelShown(row) : runShown(row.index))) && once(row));
   if (order.by) {
     const sign = order.down ? -1 : 1;
     rows.sort((a, b) => {
@@ -78,7 +81,7 @@ function drawRuns() {
   table.tBodies[0].replaceChildren(...rows.slice(order.first, last).map((row) => make("tr", {}, copyButton(row), ...COLUMNS.map((column) => cell(row, column)))));
   const things = many ? "configuration" : "run";
   const left = many && many.total > source.length ? ` of those listed; ${(many.total - source.length).toLocaleString("en")} more are found by the query above` : "";
-  document.getElementById("found").textContent = `${several(rows.length, things)} of ${source.length.toLocaleString("en")}${left}.`;
+  document.getElementById("found").textContent = `${several(rows.length, things)} of ${total.toLocaleString("en")}${left}.`;
   document.getElementById("page").textContent = rows.length ? `${order.first + 1} to ${last} of ${rows.length.toLocaleString("en")}` : "none";
   document.getElementById("previous").disabled = order.first === 0;
   document.getElementById("next").disabled = last >= rows.length;

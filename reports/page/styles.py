@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from reports.study import StudyData
-from reports.styles import reference_style, style
+from reports.study_figures.base import Look
 from reports.text import clean
 
 STRUCTURED, BLACK_BOX, REFERENCE, OTHER = "structured", "black box", "reference", "not compared"
@@ -41,13 +41,12 @@ def styles(data: StudyData) -> list[dict[str, Any]]:
     kinds = [(STRUCTURED, data.structured), (BLACK_BOX, data.black_box), (REFERENCE, data.references)]
     declared = {model for _, models in kinds for model in models}
     kinds.insert(2, (OTHER, tuple(sorted(present - declared))))
-    found: dict[str, dict[str, Any]] = {}
+    look, found = Look.of(data), dict[str, dict[str, Any]]()
     for kind, models in kinds:
         for model in models:
             if model not in present or model in found:
                 continue
-            trained = sum(made["kind"] != REFERENCE for made in found.values())
-            drawn = reference_style(model) if kind == REFERENCE else style(trained)
+            drawn = look[model]
             shape = SHAPE_OF.get(drawn["marker"], "circle")
             found[model] = {
                 "key": model, "name": clean(model), "kind": kind, "light": drawn["color"],

@@ -11,6 +11,7 @@ from reports.scaling.core import Fit, deviance, free_parameters
 from reports.scaling.solver import log_model, minimise
 
 DECADES = 2.5  # of cost; the protocol's least
+FEW_DECADES = "the cost covers"  # how that reason begins
 FINE = 0.1  # the smallest difference of exponents that a verdict looks for: an interval as narrow is never flat
 STEPS = 60  # of the solver at each point of a profile: what still moves then drifts along a plain
 GONE = 40.0  # off the logarithm of a scale: the term is then below rounding
@@ -38,6 +39,11 @@ class Identifiability:
         return not self.reasons
 
     @property
+    def flat(self) -> tuple[str, ...]:
+        """Why the parameters are no numbers to go by, however sure they look: of `reasons` all but too few decades."""
+        return tuple(reason for reason in self.reasons if not reason.startswith(FEW_DECADES))
+
+    @property
     def verdict(self) -> str:
         return "cannot tell" if self.reasons else "identified"
 
@@ -46,7 +52,7 @@ def identifiability(fit: Fit, decades: float, level: float = 0.9) -> Identifiabi
     """Profiles the floor and every exponent. `decades`: of cost, that the points cover; 2.5 are needed."""
     reasons = []
     if decades < DECADES - 1e-9:  # rounding
-        reasons.append(f"the cost covers {decades:.3g} decades; at least {DECADES:g} are needed")
+        reasons.append(f"{FEW_DECADES} {decades:.3g} decades; at least {DECADES:g} are needed")
     spare = len(fit.residual) - fit.form.degrees
     if spare < 1:
         reasons.append(
@@ -116,7 +122,7 @@ def _interval(fit: Fit, index: int, reach: float, threshold: float, least: float
             after = int(high.argmax())
             brackets.append((side, np.linspace(values[side, after - 1], values[side, after], FINER)))
         else:
-            ends[side] = least if values[side].min() == least else sign * np.inf
+            ends[side] = least if sign < 0 and values[side].min() == least else sign * np.inf
     if brackets:
         inside = np.stack([grid for _, grid in brackets])
         roots = np.sqrt(np.maximum(profile(fit, index, inside.ravel()).reshape(inside.shape), 0))

@@ -9,8 +9,10 @@ from reports.study import StudyData
 from reports.study_figures.base import FORMATS, Drawing, save
 from reports.study_figures.errors import error_figures
 from reports.study_figures.forest import break_even_figures, difference_figures, exponent_figures
+from reports.study_figures.frontier import frontier_figures
+from reports.study_figures.grid import Grid
+from reports.study_figures.phases import phase_figures
 from reports.study_figures.ranks import rank_figures
-from reports.study_figures.winners import Grid, frontier_figures, phase_figures
 from reports.study_tables.summary import Summary, summarise
 from reports.text import markdown
 from reports.verdict.types import Verdict

@@ -55,10 +55,6 @@ def label(name: object, most: int = 30) -> str:
     return f" {plotted(text, most)}" if text.startswith("_") else plotted(text, most)
 
 
-def where(task: str, condition: str) -> str:
-    return f"{task} ({condition})" if condition else task
-
-
 def axis_label(axis: str) -> str:
     title, unit = AXES.get(axis, (axis, ""))
     return f"{title} ({unit})" if unit and unit not in title else title
@@ -126,6 +122,19 @@ def _broken(text: str, lines: int) -> str:
     import textwrap
 
     return "\n".join(textwrap.wrap(text, max(20, math.ceil(len(text) / max(lines, 1)) + 6)))
+
+
+def model_legend(models: Sequence[str], look: Look, line: bool) -> list[tuple[Any, str]]:
+    """An entry each, as `pages` wants them; with its `line`, or the marker alone."""
+    from matplotlib.lines import Line2D
+
+    entries = []
+    for model in dict.fromkeys(models):
+        style = look[model]
+        ls = style["ls"] if line else ""
+        handle = Line2D([], [], color=style["color"], marker=style["marker"], ls=ls, ms=5 if line else 8, lw=1.5)
+        entries.append((handle, label(model)))
+    return entries
 
 
 def tidy_log(axes: Any) -> None:

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from reports.study_figures.base import DARK, GRAY, Drawing, Look, axis_label, label, pages, say, tidy_log, where
+from reports.study_figures.base import DARK, GRAY, Drawing, Look, axis_label, label, pages, say, tidy_log
 from reports.study_tables.summary import Summary
-from reports.text import number
+from reports.text import number, where
 from reports.verdict.types import Scaling, Verdict
 
 BEYOND = 30.0  # how far past the dearest point a law is drawn

@@ -6,11 +6,13 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from reports.study_figures.base import DARK, GRAY, Drawing, Look, axis_label, label, pages, tidy_log, where
+from reports.study_figures.base import DARK, GRAY, Drawing, Look, axis_label, label, pages, tidy_log
 from reports.study_tables.summary import Summary
+from reports.text import where
 from reports.verdict.types import (
     BEHIND,
     CANNOT_TELL,
+    CATCHES_UP,
     CROSSED,
     ESCAPES,
     OFFSET,
@@ -25,6 +27,7 @@ SAYS = {
     ESCAPES: ("#0072B2", "^"),
     OFFSET: ("#009E73", "o"),
     CROSSED: ("#E69F00", "X"),
+    CATCHES_UP: ("#CC79A7", "<"),
     BEHIND: ("#D55E00", "v"),
     CANNOT_TELL: (GRAY, "D"),
 }
@@ -36,7 +39,7 @@ def exponent_figures(summary: Summary, verdict: Verdict, axis: str) -> Iterator[
     levels = {s.exponent.level for s in verdict.scalings if s.axis == axis and s.exponent is not None}
     caption = (
         f"{title}, of error = E + A·cost^(−α), with {_percent(levels)} intervals. Hollow: exponent or floor cannot be "
-        "told from these data. Right of it is better."
+        "told from these data. Further right is better."
     )
     references = summary.data.references
     scalings = [s for s in verdict.scalings if s.axis == axis and s.model not in references]

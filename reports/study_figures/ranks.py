@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from reports.study_figures.base import DARK, Drawing, Look, label, pages, where
+from reports.study_figures.base import DARK, Drawing, Look, label, pages
 from reports.study_tables.best import kind
-from reports.study_tables.summary import Summary, codes, split
-from reports.text import number
+from reports.study_tables.curves import codes, split
+from reports.study_tables.summary import Summary
+from reports.text import number, where
 
 CAPTION = (
     "Rank by FLOP against rank by joules: training cost to reach the least error that all models of the task reach, "

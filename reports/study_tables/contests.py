@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
-from reports.study_tables.results import axis_title, where
+from reports.study_tables.results import axis_title
 from reports.study_tables.sheet import Cell, Column, Line, Sheet, figure, words
-from reports.text import number
+from reports.text import number, where
 from reports.verdict.types import SAYS, Contest, Estimate, Verdict
+from reports.verdict.words import out_of_reach
 
 
 def estimate(e: Estimate | None, never: str = "never", zero: str = "") -> Cell:
@@ -40,7 +42,7 @@ def contest_sheet(verdict: Verdict) -> Sheet:
             p_cell(c.p_holm),
             estimate(c.error_ratio),
             Cell(**{**vars(estimate(c.cost_ratio)), "method": _at(c)}),
-            estimate(c.crossover),
+            _crossover(c),
             estimate(c.improvement),
         )
         keys = (place, f"{c.structured} – {c.black_box}", axis_title(c.axis))
@@ -48,10 +50,11 @@ def contest_sheet(verdict: Verdict) -> Sheet:
         lines.append(Line(keys, cells, "", before not in (None, place), about))
         before = place
     notes = (
-        f"Δα: exponent of the structured model less that of the black box, [interval] at {_levels(verdict)}. p: "
-        "two-sided; Holm: corrected over tasks.",
+        f"Δα: exponent of the structured model less that of the black box, [interval] at {_levels(verdict)}; none "
+        "where a likelihood is flat. p: two-sided; Holm: corrected over tasks, which intervals are not.",
         "Error ratio: structured over black box at the largest cost that both have. Cost ratio: black box over "
-        "structured at the least error that both have. C*: the cost from which the black box is better.",
+        "structured at the least error that both have. C*: the cost from which the black box is better; out of "
+        "reach: by the laws more than three decades beyond the data.",
     )
     keys = ("task", "models", "axis")
     empty = "No structured model met a black box."
@@ -129,6 +132,11 @@ def hypothesis_sheet(verdict: Verdict) -> Sheet:
     ]
     empty = "No hypothesis was registered."
     return Sheet("hypotheses", "Hypotheses", ("hypothesis",), columns, tuple(lines), empty=empty)
+
+
+def _crossover(c: Contest) -> Cell:
+    cell = estimate(c.crossover)
+    return replace(cell, text="out of reach", aside="") if out_of_reach(c) else cell
 
 
 def _at(c: Contest) -> str:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from reports.study import StudyData
+from reports.study_tables.curves import column
 from reports.study_tables.sheet import Column, Line, Sheet, words
-from reports.study_tables.summary import column
-from reports.text import number, si
+from reports.text import number, si, where
 
 MOST = 12  # different values that one fact lists
 
@@ -19,10 +20,9 @@ MOST = 12  # different values that one fact lists
 def missing(data: StudyData) -> list[str]:
     """What stands between these records and the study as declared; empty when it is whole."""
     said = []
-    if data.planned > len(data):
-        said.append(
-            f"Partial: {len(data)} of {data.planned} runs have a record; {data.planned - len(data)} are missing."
-        )
+    there, wanting = len(data.distinct()), data.planned - len(data.distinct())
+    if wanting > 0:
+        said.append(f"Partial: {there} of {data.planned} runs have a record; {wanting} {_are(wanting)} missing.")
     other = [h for h in data.hashes if h != data.hash]
     if other:
         said.append(
@@ -35,14 +35,16 @@ def missing(data: StudyData) -> list[str]:
         said.append(f"No record of {', '.join(absent)}.")
     broken = sorted({(t, c, m) for t, c, m in _without_result(data)})
     for task, condition, model in broken[:MOST]:
-        said.append(f"No run of {model} on {task}{f' ({condition})' if condition else ''} finished.")
+        said.append(f"No run of {model} on {where(task, condition)} finished.")
     if len(broken) > MOST:
         said.append(f"… and {len(broken) - MOST} more such.")
     return said
 
 
 def facts_sheet(data: StudyData) -> Sheet:
-    """The protocol, as (what, value) rows."""
+    """The protocol, as (what, value) rows. Every run counts once, also where it stands for several conditions."""
+    conditions = data.runs["condition"]
+    data = _once(data)
     facts: list[tuple[str, str]] = [
         ("study", data.name),
         ("hash of the study file", ", ".join(dict.fromkeys((data.hash, *data.hashes)))),
@@ -55,7 +57,7 @@ def facts_sheet(data: StudyData) -> Sheet:
         ("black boxes", ", ".join(data.black_box)),
         ("references", ", ".join(data.references)),
         ("tasks", _counts(data.runs["task"])),
-        ("conditions", _counts(data.runs["condition"])),
+        ("conditions", _counts(conditions)),
     ]
     for name, title in (("seed", "seeds"), ("draw", "data draws")):
         facts.append((title, str(len(np.unique(column(data, name)))) if len(data) else ""))
@@ -80,6 +82,18 @@ def facts_sheet(data: StudyData) -> Sheet:
     return Sheet("facts", "How it was measured", ("fact",), (Column("value", "value", words=True),), lines)
 
 
+def _are(count: int) -> str:
+    return "is" if count == 1 else "are"
+
+
+def _once(data: StudyData) -> StudyData:
+    """The table of runs with every run once; without points."""
+    rows = data.distinct()
+    if len(rows) == len(data):
+        return data
+    return replace(data, runs={name: column[rows] for name, column in data.runs.items()}, points={})
+
+
 def _without_result(data: StudyData) -> list[tuple[str, str, str]]:
     names = [data.runs[name].tolist() for name in ("task", "condition", "model", "status")]
     every: dict[tuple[str, str, str], bool] = {}
@@ -90,7 +104,10 @@ def _without_result(data: StudyData) -> list[tuple[str, str, str]]:
 
 
 def _spent(data: StudyData, phase: str) -> str:
-    """FLOP, joules and seconds of all runs together; nothing where none were spent."""
+    """FLOP, joules and seconds of all runs together, of all trials each once; nothing where none were spent."""
+    if phase == "tune" and data.tuning:
+        units = (("flop", "FLOP"), ("energy_j", "J"), ("seconds", "s"))
+        return ", ".join(si(data.tuning[name], unit) for name, unit in units if data.tuning.get(name))
     said = []
     for axis, unit in (("flop", "FLOP"), ("energy_j", "J"), ("seconds", "s")):
         values = column(data, f"{phase}_{axis}")

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from reports.scaling import Interval
 from reports.study import StudyData
 from reports.study_tables.best import LEVEL, best_costs, best_errors, kind
 from reports.study_tables.sheet import Cell, Column, Line, Sheet, figure, words
 from reports.study_tables.summary import COSTS, REACHED, Figure, Row, Summary
-from reports.text import number
+from reports.text import number, where
+from reports.verdict.laws import predicted
 from reports.verdict.types import Scaling, Verdict
 
 UNITS = {"flop": "FLOP", "energy_j": "J", "seconds": "s"}
@@ -60,7 +62,8 @@ def result_notes(data: StudyData) -> list[str]:
         f"* marks the best only where it differs from every other model of its task (paired by draw and seed, "
         f"jackknife, p < {LEVEL} after Holm's correction over all such comparisons of the column). References are not "
         "ranked, nor a cost that some run never reached.",
-        "α and floor: error = floor + A·cost^(−α) over training FLOP, intervals as their table says.",
+        "α and floor: error = floor + A·cost^(−α) over training FLOP, intervals as their table says. "
+        "In brackets: the data do not tell it (a flat likelihood), and no interval means anything.",
     ]
 
 
@@ -185,35 +188,32 @@ def _bound(row: Row, name: str) -> str:
 
 
 def interval(scaling: Scaling | None, name: str) -> Cell:
-    """The exponent or the floor of a scaling, or why there is none."""
+    """The exponent or the floor of a scaling, or why there is none; in brackets and without its interval where the
+    likelihood is flat."""
     if scaling is None:
         return Cell()
     found: Interval | None = getattr(scaling, name)
     value = getattr(scaling.law, name) if scaling.law else None
     reason = "; ".join(scaling.reasons)
     if found is None:
-        return figure(value, reason=reason)
-    return figure(value, found.low, found.high, level=found.level, method=found.method, reason=reason)
+        cell = figure(value, reason=reason)
+    else:
+        cell = figure(value, found.low, found.high, level=found.level, method=found.method, reason=reason)
+    if value is not None and scaling.identifiability is not None and scaling.identifiability.flat:
+        return replace(cell, text=f"({cell.text})", aside="")
+    return cell
 
 
 def held_out(scaling: Scaling) -> str:
     if scaling.heldout is None:
         return ""
-    try:
-        forecast = scaling.heldout.forecast("floor")
-    except ValueError:
-        forecast = scaling.heldout.forecasts[0]
-    return "predicted" if forecast.predicts else "missed"
+    return "predicted" if predicted(scaling) else "missed"
 
 
 def identified(scaling: Scaling) -> str:
     if scaling.identifiability is None:
         return "; ".join(scaling.reasons) or ""
     return "; ".join(scaling.identifiability.reasons) or "identified"
-
-
-def where(task: str, condition: str) -> str:
-    return f"{task} ({condition})" if condition else task
 
 
 def axis_title(axis: str) -> str:

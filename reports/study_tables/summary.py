@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
@@ -17,6 +16,7 @@ from experiments.record import FINISHED
 from reports.reach import choose_targets
 from reports.scaling import Bootstrap
 from reports.study import StudyData
+from reports.study_tables.curves import Curves, codes, column, split
 
 COSTS = ("train_flop", "train_energy_j", "train_seconds")
 REACHED = ("flop", "energy_j", "seconds")  # the axes along which costs to reach an error are given
@@ -73,87 +73,6 @@ class Summary:
     curves: Curves
 
 
-@dataclass(frozen=True)
-class Curves:
-    """The points of a study in the order of their runs. `first` (runs + 1,): where the points of each run begin."""
-
-    first: np.ndarray
-    run: np.ndarray
-    columns: dict[str, np.ndarray]
-
-    @classmethod
-    def of(cls, data: StudyData) -> Curves:
-        run = np.asarray(data.points["run"], dtype=int)
-        columns = data.points
-        step = np.asarray(columns["step"], dtype=float)
-        if len(run) and not ((np.diff(run) > 0) | ((np.diff(run) == 0) & (np.diff(step) >= 0))).all():
-            order = np.lexsort((step, run))
-            columns = {name: values[order] for name, values in columns.items()}
-            run = run[order]
-        return cls(np.searchsorted(run, np.arange(len(data) + 1)), run, columns)
-
-    def column(self, name: str) -> np.ndarray:
-        """The column, NaN where the study has none of that name."""
-        values = self.columns.get(name)
-        return np.full(len(self.run), np.nan) if values is None else np.asarray(values, dtype=float)
-
-    def last(self, name: str) -> np.ndarray:
-        """(runs,): the value at each run's last point, NaN for a run without points."""
-        values = self.column(name)
-        found = np.full(len(self.first) - 1, np.nan)
-        some = np.diff(self.first) > 0
-        found[some] = values[self.first[1:][some] - 1]
-        return found
-
-    def cost_to(self, axis: str, metric: str, target: float | np.ndarray) -> np.ndarray:
-        """(runs,): the cost at which each run's test error first came down to `target`, one for all or (runs,), on
-        log-log axes between the points around it; infinite if it never did, NaN where costs or errors are unknown."""
-        cost, error = self.column(axis), self.column(f"test.{metric}")
-        found = np.full(len(self.first) - 1, np.inf)
-        runs_known = np.zeros(len(found), dtype=bool)
-        known = np.isfinite(error) & np.isfinite(cost)
-        runs_known[self.run[known]] = True
-        found[~runs_known] = np.nan
-        target = np.broadcast_to(target, len(found))[self.run]
-        hits = np.flatnonzero(known & (error <= target))
-        hits = hits[np.r_[True, np.diff(self.run[hits]) > 0]] if len(hits) else hits  # the first of each run
-        value = cost[hits]
-        before = np.maximum(hits - 1, 0)
-        between = (hits > self.first[self.run[hits]]) & known[before] & (cost[before] > 0) & (error[hits] > 0)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            share = np.log(error[before] / target[hits]) / np.log(error[before] / error[hits])
-            value = np.where(between, cost[before] * (cost[hits] / cost[before]) ** share, value)
-        found[self.run[hits]] = value
-        return found
-
-    def error_at(self, axis: str, metric: str, costs: np.ndarray) -> np.ndarray:
-        """(costs, runs): each run's test error once it had spent as much, on log-log axes between its points; after
-        its last point that one's; NaN before its first, or where costs or errors are unknown."""
-        cost, error = self.column(axis), self.column(f"test.{metric}")
-        known = np.isfinite(cost) & np.isfinite(error) & (cost > 0) & (error > 0)
-        run, cost, error = self.run[known], np.log(cost[known]), np.log(error[known])
-        first = np.searchsorted(run, np.arange(len(self.first)))
-        found = np.full((len(costs), len(self.first) - 1), np.nan)
-        for row, at in zip(found, np.log(costs), strict=True):
-            spent = np.r_[0, np.cumsum(cost <= at + 1e-9)]  # rounding: the last of equal budgets
-            count = spent[first[1:]] - spent[first[:-1]]
-            begun = count > 0
-            last = first[:-1][begun] + count[begun] - 1
-            after = np.minimum(last + 1, first[1:][begun] - 1)
-            step = cost[after] - cost[last]
-            share = np.divide(at - cost[last], step, out=np.zeros(len(last)), where=step > 0)
-            row[begun] = np.exp(error[last] + np.clip(share, 0, 1) * (error[after] - error[last]))
-        return found
-
-
-def codes(values: Iterable[Hashable]) -> tuple[np.ndarray, list[Any]]:
-    """(codes, names): which of the distinct values each is; quicker on a million texts than sorting them."""
-    seen: dict[Hashable, int] = {}
-    listed = values.tolist() if isinstance(values, np.ndarray) else list(values)
-    found = np.fromiter((seen.setdefault(value, len(seen)) for value in listed), dtype=int, count=len(listed))
-    return found, list(seen)
-
-
 def summarise(data: StudyData, level: float = 0.9) -> Summary:
     """All rows of a study."""
     curves = Curves.of(data)
@@ -179,12 +98,6 @@ def summarise(data: StudyData, level: float = 0.9) -> Summary:
     return summary
 
 
-def column(data: StudyData, name: str) -> np.ndarray:
-    """A numeric column of the runs; NaN where there is none."""
-    values = data.runs.get(name)
-    return np.full(len(data), np.nan) if values is None else np.asarray(values, dtype=float)
-
-
 def _groups(data: StudyData) -> dict[tuple[str, str, str], np.ndarray]:
     parts = [codes(data.runs[name]) for name in ("task", "condition", "model")]
     joint = np.zeros(len(data), dtype=int)
@@ -195,13 +108,6 @@ def _groups(data: StudyData) -> dict[tuple[str, str, str], np.ndarray]:
         task, condition, model = (names[numbers[runs[0]]] for numbers, names in parts)
         groups[task, condition, model] = runs
     return groups
-
-
-def split(labels: np.ndarray) -> list[np.ndarray]:
-    """The indices of each distinct label."""
-    order = np.argsort(labels, kind="stable")
-    edges = np.flatnonzero(np.diff(labels[order])) + 1
-    return [part for part in np.split(order, edges) if len(part)]
 
 
 def _row(
@@ -234,21 +140,16 @@ def _row(
         runs=runs,
         chosen=chosen,
         error=geometric_mean(final[good], *clusters(data, good), level=level),
-        costs={name: spread(column_of(data, name, counted)) for name in COSTS},
+        costs={name: spread(column(data, name, counted)) for name in COSTS},
         energy_methods=methods,
-        lower_bound=bool((column_of(data, "uncounted", counted) > 0).any()),
+        lower_bound=bool((column(data, "uncounted", counted) > 0).any()),
         mostly_failed=2 * len(good) < len(chosen),
     )
 
 
-def column_of(data: StudyData, name: str, runs: np.ndarray) -> np.ndarray:
-    values = data.runs.get(name)
-    return np.full(len(runs), np.nan) if values is None else np.asarray(values[runs], dtype=float)
-
-
 def clusters(data: StudyData, runs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Data draw and seed of the runs."""
-    return column_of(data, "draw", runs), column_of(data, "seed", runs)
+    return column(data, "draw", runs), column(data, "seed", runs)
 
 
 def spread(values: np.ndarray) -> Figure:

@@ -11,10 +11,10 @@ from reports.verdict import estimates as of
 from reports.verdict.laws import How, fitted, predicted
 from reports.verdict.rules import Evidence, decide, holm
 from reports.verdict.types import CANNOT_TELL, Contest, Estimate, Scaling
-from reports.verdict.words import contest_sentence
+from reports.verdict.words import SOON, contest_sentence, kind_of
 
 HALF_BIN = 10**0.125  # the frontier has four bins a decade
-SOON = 1e3  # how far beyond the data a crossover is believed
+COMMON = " over the costs that both have"
 FLOOR_MATTERS = 0.1  # of the least error that both come to
 UNKNOWN = Estimate(None)
 
@@ -94,6 +94,9 @@ def contest(pair: Match, improvement: Estimate, how: How) -> tuple[Contest, Evid
     gap = of.derived(of.exponent_difference, *boots)
     difference = of.estimate(gap, how.level)
     p = float(gap.p_value("quantity")) if len(gap.replicates) else None
+    flat = _flat(pair)
+    if flat:  # an interval about a number that the data do not fix means nothing
+        difference, p = Estimate(None, level=how.level, reason=flat), None
     ends = [
         of.estimate(of.derived(of.log10_error_ratio(cost), *boots), how.level, of.power_of_ten)
         for cost in (pair.least, pair.most)
@@ -157,6 +160,7 @@ def _evidence(pair: Match, draft: Contest, ends: list[Estimate], how: How) -> Ev
         floor=floor,
         below_now=bool(own_second.error.min() < below),
         below_later=bool(floors[1] and floors[1].high < below) and _crosses_soon(pair, gap, draft.crossover),
+        ahead_now=not behind[-1],
         trailing=bool(behind.all()) and all(end.low is not None and end.low > 1 for end in ends),
     )
 
@@ -175,12 +179,24 @@ def _crosses_soon(pair: Match, gap: Estimate, crossover: Estimate) -> bool:
     return gap.low > 0 and crossover.high <= SOON * pair.most
 
 
+def _flat(pair: Match) -> str:
+    """Why the exponents over the common range are no numbers to compare; nothing where they are."""
+    for scaling in (pair.first, pair.second):
+        if scaling.identifiability is not None and scaling.identifiability.flat:
+            return f"{scaling.model}{COMMON}: {scaling.identifiability.flat[0]}"
+    return ""
+
+
 def _reasons(pair: Match) -> tuple[str, ...]:
-    """What stands against saying more, by model."""
+    """What stands against saying more, by model; each kind of reason once, of its whole range where it holds there."""
     found: dict[str, None] = {}
     for own, common in zip(pair.own, (pair.first, pair.second), strict=True):
-        for reason in dict.fromkeys((*own.reasons, *common.reasons)):
+        for reason in dict.fromkeys(own.reasons):
             found[f"{own.model}: {reason}"] = None
+        said = {kind_of(reason) for reason in own.reasons}
+        for reason in dict.fromkeys(common.reasons):
+            if kind_of(reason) not in said:
+                found[f"{own.model}{COMMON}: {reason}"] = None
         if own.heldout is not None and not predicted(own):
             off = np.exp(abs(own.heldout.forecast("power + floor").bias))
             found[f"{own.model}: its top decade, held out, is not predicted (off by a factor {off:.3g})"] = None

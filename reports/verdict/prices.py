@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -149,11 +149,16 @@ def _break_even(
         return np.where(more <= 0, 0.0, after)
 
     start = _mapped(training, queries)
-    value = of.estimate(start, how.level)
+    value = _not_negative(of.estimate(start, how.level))
     until = None
     if saving < 0 and value.value == 0:
-        until = of.estimate(_mapped(training, lambda more: np.maximum(more / saving, 0.0)), how.level)
+        until = _not_negative(of.estimate(_mapped(training, lambda more: np.maximum(more / saving, 0.0)), how.level))
     return BreakEven(*base, value, error, until)
+
+
+def _not_negative(e: Estimate) -> Estimate:
+    """Nobody predicts less than nothing, which an interval by the jackknife does not know."""
+    return e if e.low is None else replace(e, low=max(e.low, 0.0))
 
 
 def _mapped(boot: of.Bootstrap, function: of.Quantity) -> of.Bootstrap:

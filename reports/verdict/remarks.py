@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from experiments.record import FINISHED
+from experiments.record import FINAL
 from reports.study import AXES, StudyData
 from reports.text import clean
 from reports.verdict.curves import codes
@@ -14,14 +14,14 @@ from reports.verdict.types import Scaling
 
 
 def remarks(data: StudyData, axes: Sequence[str], scalings: Sequence[Scaling]) -> tuple[str, ...]:
-    """One line each, without names of runs."""
+    """One line each, without names of runs. A run that diverged or was skipped is a result, and not missing."""
     runs, lines = data.runs, []
     if not len(data):
         return ("The study has no records.",)
-    finished = int((runs["status"] == FINISHED).sum())
-    if data.planned > finished:
+    results = int(np.isin(runs["status"][data.distinct()], FINAL).sum())
+    if data.planned > results:
         lines.append(
-            f"{finished} of {data.planned} planned runs have finished: what is missing may change the verdict."
+            f"{results} of {data.planned} planned runs have a result: what is missing may change the verdict."
         )
     if len(set(data.hashes)) > 1:
         lines.append(f"The study file was changed while it ran: its runs come from {len(set(data.hashes))} versions.")
@@ -41,6 +41,7 @@ def remarks(data: StudyData, axes: Sequence[str], scalings: Sequence[Scaling]) -
     devices = [str(d) for d in codes(runs.get("device_name", ()))[1] if d]
     if len(devices) > 1:
         lines.append(f"The runs are from {len(devices)} devices: seconds and joules do not compare across them.")
+    lines += _untold_trials(data)
     left = [axis for axis in AXES if axis.startswith("tuned_") and axis not in axes]
     if left and "flop" in axes:
         lines.append("Nothing was tuned, or it is not asked for: costs with tuning charged are not judged.")
@@ -48,3 +49,18 @@ def remarks(data: StudyData, axes: Sequence[str], scalings: Sequence[Scaling]) -
     if joules and not any(len(s.cost) for s in joules):
         lines.append("No run says its joules.")
     return tuple(lines)
+
+
+def _untold_trials(data: StudyData) -> list[str]:
+    """Where the charge for tuning leaves trials out."""
+    lines = []
+    for axis in AXES:
+        column = data.runs.get(f"tune_{axis}_unknown")
+        if column is None:
+            continue
+        lacking = np.nan_to_num(np.asarray(column, dtype=float)) > 0
+        if lacking.any():
+            models = ", ".join(sorted({clean(model) for model in data.runs["model"][lacking]}))
+            unit = AXES[axis][1]
+            lines.append(f"Some trials of {models} do not say their {unit}: the tuning charged is a lower bound.")
+    return lines

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from reports.verdict.types import BEHIND, CANNOT_TELL, CROSSED, ESCAPES, OFFSET
+from reports.verdict.types import BEHIND, CANNOT_TELL, CATCHES_UP, CROSSED, ESCAPES, OFFSET
 
 EQUIVALENT = 0.1  # exponents that differ by less are the same to us: the smallest difference that a verdict looks for
 
@@ -22,7 +22,7 @@ class Evidence:
     `same_floor`: no difference of floors is sure that matters. `was_ahead`: the structured model is, somewhere in the
     common range. `floor`: its floor is identified and above 0; `below_now`: the black box's least error is below that
     floor's interval; `below_later`: its own floor, identified, surely is, and it crosses soon. `trailing`: the
-    structured model is behind in all of the common range, surely so at both ends.
+    structured model is behind in all of the common range, surely so at both ends; `ahead_now`: it is ahead at the end.
     """
 
     told: bool = False
@@ -37,6 +37,7 @@ class Evidence:
     below_now: bool = False
     below_later: bool = False
     trailing: bool = False
+    ahead_now: bool = False
 
     @property
     def width(self) -> float:
@@ -55,6 +56,7 @@ RULES: tuple[tuple[str, Callable[[Evidence], bool]], ...] = (
     (CROSSED, lambda e: e.was_ahead and e.floor and e.below_now),
     (CROSSED, lambda e: e.was_ahead and e.floor and e.below_later and e.predicted),
     (ESCAPES, lambda e: e.told and e.predicted and e.sign > 0),
+    (CATCHES_UP, lambda e: e.told and e.predicted and e.sign < 0 and e.ahead_now),
     (BEHIND, lambda e: e.told and e.predicted and e.sign < 0),
     (OFFSET, lambda e: e.told and e.same_exponent),
     (BEHIND, lambda e: e.trailing),

@@ -12,9 +12,10 @@ from reports.scaling import Bootstrap, HeldOut, Identifiability, Interval, Power
 ESCAPES = "escapes the wall"  # its exponent is larger, and the held-out decade is predicted
 OFFSET = "offset only"  # cheaper (or dearer) by a factor that does not change with cost
 CROSSED = "hits a floor: crossed"  # ahead at first, and the black box is or will be below its floor
-BEHIND = "black box ahead"  # the black box has the larger exponent, or is better throughout
+CATCHES_UP = "black box catches up"  # the black box has the larger exponent, but is not the better one yet
+BEHIND = "black box ahead"  # the black box has the larger exponent and is better already, or is better throughout
 CANNOT_TELL = "cannot tell"
-SAYS = (ESCAPES, OFFSET, CROSSED, BEHIND, CANNOT_TELL)
+SAYS = (ESCAPES, OFFSET, CROSSED, CATCHES_UP, BEHIND, CANNOT_TELL)
 
 
 @dataclass(frozen=True)

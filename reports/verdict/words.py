@@ -4,10 +4,12 @@ whoever writes the sentence into HTML or LaTeX escapes it as a whole."""
 from __future__ import annotations
 
 import math
+import re
+from collections.abc import Sequence
 
 from reports.study import AXES
 from reports.text import clean, number
-from reports.verdict.types import BEHIND, CANNOT_TELL, CROSSED, ESCAPES, OFFSET, Contest, Estimate
+from reports.verdict.types import BEHIND, CANNOT_TELL, CATCHES_UP, CROSSED, ESCAPES, OFFSET, SAYS, Contest, Estimate
 
 COSTS = {
     "flop": "training FLOP",
@@ -17,6 +19,9 @@ COSTS = {
     "seconds": "training seconds",
     "samples": "training windows",
 }
+
+
+SOON = 1e3  # how far beyond the data a crossover is believed
 
 
 def place(task: str, condition: str) -> str:
@@ -40,9 +45,7 @@ def contest_sentence(c: Contest) -> str:
     """One sentence: who, where, what is said, and the numbers that it rests on."""
     first, second, unit = clean(c.structured), clean(c.black_box), AXES[c.axis][1]
     head = f"On {place(c.task, c.condition)}, by {COSTS[c.axis]}, {first}"
-    exponents = f"exponents differ by {spread(c.difference)}" + (
-        f", p = {c.p_holm:.2g}" if c.p_holm is not None else ""
-    )
+    exponents = _exponents(c)
     ratio = (
         f"at {amount(c.common[1], unit)} its error is {spread(c.error_ratio)} times that of {second}"
         if c.common
@@ -60,21 +63,49 @@ def contest_sentence(c: Contest) -> str:
         return f"{head} differs from {second} by an offset only: {exponents}; {numbers}."
     if c.says == CROSSED:
         return (
-            f"{head} hits a floor, and {second} is better from {crossing(c.crossover, unit)}: {exponents}; {numbers}."
+            f"{head} hits a floor, and {second} is better from {crossing(c, unit)}: {exponents}; {numbers}."
         )
+    if c.says == CATCHES_UP:
+        return f"{head} is ahead, but {second} catches up, from {crossing(c, unit)}: {exponents}; {numbers}."
     if c.says == BEHIND:
         return f"{head} is behind {second}: {exponents}; {numbers}."
     why = "; ".join(clean(reason) for reason in c.reasons[:3]) or "the intervals are too wide"
     return f"{head} against {second}: cannot tell, because {why}" + (f" ({exponents}; {numbers})." if numbers else ".")
 
 
-def crossing(e: Estimate, unit: str) -> str:
+def _exponents(c: Contest) -> str:
+    """The difference, and p: after Holm's correction, which the interval does not have."""
+    if c.difference.value is None:
+        return "their exponents cannot be compared"
+    said = f"exponents differ by {spread(c.difference)}"
+    if c.p_holm is None:
+        return said
+    corrected = " corrected over tasks (Holm; the interval is not)" if c.p_holm != c.p else ""
+    return f"{said}, p = {c.p_holm:.2g}{corrected}"
+
+
+def kind_of(reason: str) -> str:
+    """The reason without its numbers."""
+    return re.sub(r"[\d.e+-]+", "", reason)
+
+
+def out_of_reach(c: Contest) -> bool:
+    """Whether the crossover lies further beyond the data than they can foretell."""
+    e = c.crossover
+    return e.value is not None and c.common is not None and SOON * c.common[1] < e.value < math.inf
+
+
+def crossing(c: Contest, unit: str) -> str:
+    """From which cost the black box is better, and whether that was seen."""
+    e = c.crossover
     if e.value is None or math.isinf(e.value):
         return "some cost beyond the data on"
     if e.value == 0:
         return "the start"
     bounds = "" if e.low is None or e.high is None else f" [{amount(e.low)}, {amount(e.high)}]"
-    return f"{number(e.value)}{bounds} {unit} on"
+    beyond = c.common is not None and e.value > c.common[1]
+    reach = ", not within reach of these data" if out_of_reach(c) else ""
+    return f"{number(e.value)}{bounds} {unit} on" + (f" (extrapolated{reach})" if beyond else "")
 
 
 def headline(contests: tuple[Contest, ...]) -> str:
@@ -83,11 +114,12 @@ def headline(contests: tuple[Contest, ...]) -> str:
         return "Cannot tell: no structured model and black box were compared on the same task."
     axis = contests[0].axis
     chosen = [c for c in contests if c.axis == axis]
-    counts = {says: sum(c.says == says for c in chosen) for says in (ESCAPES, OFFSET, CROSSED, BEHIND, CANNOT_TELL)}
+    counts = {says: sum(c.says == says for c in chosen) for says in SAYS}
     told = {
         ESCAPES: "the structured model escapes the wall (larger exponent, top decade predicted)",
         OFFSET: "it differs by an offset only",
         CROSSED: "it hits a floor and is or will be passed",
+        CATCHES_UP: "it is ahead and the black box catches up (larger exponent, top decade predicted)",
         BEHIND: "the black box is ahead",
         CANNOT_TELL: "the data cannot tell",
     }
@@ -96,6 +128,17 @@ def headline(contests: tuple[Contest, ...]) -> str:
     if len(chosen) == 1:
         return chosen[0].sentence
     if counts[CANNOT_TELL] == len(chosen):
-        why = {reason.partition(": ")[2] or reason: None for c in chosen for reason in c.reasons[:1]}
-        return f"Cannot tell, in any of {count} by {COSTS[axis]}: {'; '.join(clean(w) for w in list(why)[:2])}."
+        return f"Cannot tell, in any of {count} by {COSTS[axis]}. {_most_often(chosen)}".strip()
     return f"Of {count} of a structured model with a black box, by {COSTS[axis]}: {', '.join(parts)}."
+
+
+def _most_often(contests: Sequence[Contest]) -> str:
+    """The two commonest reasons, each as it is given once, with how many contests have one of its kind."""
+    kinds: dict[str, list[str]] = {}
+    for contest in contests:
+        told = (reason.partition(": ")[2] or reason for reason in contest.reasons)
+        for kind, reason in {kind_of(reason): reason for reason in told}.items():
+            kinds.setdefault(kind, []).append(reason)
+    often = sorted(kinds.values(), key=len, reverse=True)[:2]
+    told = (f"{clean(reasons[0])} ({len(reasons)} of {len(contests)})" for reasons in often)
+    return f"Most often: {'; '.join(told)}." if often else ""

@@ -6,9 +6,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from experiments.job import Lane
 from experiments.record import Record
-from experiments.study.plan import Lane, Unit
 from experiments.study.spec import Study
+from experiments.study.unit import Unit
 
 STUDY = Study(name="tiny", hash="0123456789abcdef", text="", grid=({"task": ("pendulum",)},))
 

@@ -97,15 +97,15 @@ def test_a_second_task_is_not_offered() -> None:
 
 
 def test_all_that_is_offered_is_understood() -> None:
-    from experiments import config
+    from experiments import config, config_tree
 
     offered = set(candidates(["run", "pendulum", "|"]))
     assert {word for word in offered if word.startswith("--")} == set(flags("run"))
     for group in ("model", "budget", "tracking", "experiment"):
         assert candidates(["run", "pendulum", f"{group}=|"]) == [
-            f"{group}={name}" for name in config._group_choices(group)
+            f"{group}={name}" for name in config_tree._group_choices(group)
         ]
-    assert config.task_names() == TASKS
+    assert config_tree.task_names() == TASKS
     assert CHOICES == {"backend": config.BACKENDS, "dtype": config.DTYPES}
     assert candidates(["run", "device=|"]) == [f"device={name}" for name in config.DEVICES]
     everywhere = [*config.DEVICES, *catalogue()["catalogue"]]

@@ -20,6 +20,8 @@ WRONG: list[tuple[str, list[str]]] = [
     ("", ["run, sweep, report"]),
     ("rnu pendulum", ["rnu", "did you mean run?"]),
     ("list modle", ["modle", "did you mean model?"]),
+    ("report pendulum --runs nowhere://x", ["store", "nowhere"]),
+    ("run pendulum model=linear runs=nowhere://x --quiet", ["store", "nowhere"]),
     ("run pendulum --forec", ["--forec", "did you mean --force?"]),
     ("report pendulum --format htlm", ["htlm", "'csv'"]),
     ("report pendulum --target=-1", ["--target", "above 0", "-1"]),

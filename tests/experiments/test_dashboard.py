@@ -210,3 +210,19 @@ def test_an_offline_backfill_leaves_a_log_that_w_and_b_can_read(tmp_path: Path) 
     assert backfill([record("a" * 20)], "quick", lambda: start("offline", tmp_path, "p"), done) == 1
     logs = list(tmp_path.glob("wandb/offline-run-*/run-*.wandb"))
     assert len(logs) == 1 and b"one_step_nrmse" in logs[0].read_bytes()
+
+
+def test_the_dashboard_shows_the_verdict_of_the_last_report_unless_the_study_has_changed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from experiments.cli import main
+    from experiments.study.spec import load_study
+
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    verdict = tmp_path / "studies" / "quick" / "report" / "verdict.json"
+    verdict.parent.mkdir(parents=True)
+    written = tmp_path / "board.json"
+    for digest, told in ((load_study("quick").hash, True), ("0" * 16, False)):
+        verdict.write_text(json.dumps({"hash": digest, "headline": "Physics pays on 2 of 3 tasks."}))
+        assert main(["dashboard", "study=quick", f"--runs={tmp_path}", f"--out={written}"]) == 0
+        assert ("Physics pays" in written.read_text()) == told

@@ -108,6 +108,7 @@ def test_one_holds_a_remote_lock_and_another_waits(store: Store) -> None:
 
 def test_a_remote_lock_is_renewed_while_held_and_taken_over_when_dead(store: Store) -> None:
     files = store._files
+    assert isinstance(files, RemoteFiles)
     with files.lock("name", expires_s=0.8):
         time.sleep(1.5)  # longer than it lasts without being renewed
         assert time.time() - files._holder(".locks/name")["renewed"] < 0.8

@@ -184,7 +184,10 @@ def test_tuning_is_charged_up_to_the_cost_of_each_point(tmp_path: Path, study: S
     assert same(of(2, "tuned_flop"), [50 + 50 + 50, 200 + 100 + 200, 1000 + 100 + 400])
     assert (of(2, "tune_flop"), of(2, "tune_energy_j"), of(2, "tune_trials")) == (500, 2.0, 2)
     assert same(of(2, "tuned_seconds"), [50 + 2 + 2, 200 + 2 + 2, 1000 + 2 + 2])
-    assert same(of(3, "tuned_flop"), [None] * 3) and of(3, "tune_trials") == 3  # unknown, and not nothing
+    # A trial of which nothing is known: a lower bound is charged, and it is said of how many trials.
+    assert same(of(3, "tuned_flop"), of(2, "tuned_flop")) and of(3, "tune_trials") == 3
+    assert (of(2, "tune_flop_unknown"), of(3, "tune_flop_unknown")) == (0, 1)
+    assert data.tuning == {"trials": 3, "flop": 500, "energy_j": 2.0, "seconds": 4.0}  # each once
     assert same(of(4, "tuned_flop"), [50, 200, 1000]) and of(4, "tune_flop") == of(4, "tune_trials") == 0
     assert same(of(2, "flop"), [50, 200, 1000])  # a figure of its own
 
@@ -200,6 +203,14 @@ def test_the_command_composes_to_the_run_again(tmp_path: Path, study: Study) -> 
     tree = made.tree
     assert (tree["model"]["width"], tree["task"]["noise"], tree["task"]["data_seed"]) == (64, 0.1, 1)
     assert (tree["dtype"], tree["budget"]["flop"], tree["training"]["learning_rate"]) == ("float64", 1e10, 0.01)
+
+
+def test_the_command_says_the_budget_that_the_grid_chose() -> None:
+    study = parse("timed", "grid: {task: pendulum, model: [mlp], budget: [second], budget.second: [3, 5]}")
+    config = {"task": {"name": "pendulum"}, "model": {"name": "mlp"}, "budget": {"second": 5}}
+    words = shlex.split(command(config, study))
+    timed = load("pendulum", ["budget=second"]).tree["budget"]
+    assert load(words[4], words[5:]).tree["budget"] == timed | {"second": 5}
 
 
 @given(text=st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]), min_size=1, max_size=20))

@@ -18,11 +18,14 @@ from hypothesis import strategies as st
 from experiments import config
 from experiments.errors import UserError
 from experiments.identity import planned_identity
+from experiments.job import Lane
 from experiments.record import DIVERGED, REFERENCE, RUN, SKIPPED, TRIAL, Point, Record
 from experiments.store import Store
-from experiments.study.plan import MAX_RUNS, Lane, Plan, Unit, make_plan, resolve, shard
+from experiments.study.plan import MAX_RUNS, make_plan
 from experiments.study.plan_file import lane_of, load_units, save_plan
 from experiments.study.spec import Study, parse
+from experiments.study.tuned import resolve
+from experiments.study.unit import Plan, Unit, shard
 from hardware.devices import Device
 
 CPU = Device("cpu", "some processor")
@@ -262,6 +265,16 @@ def test_a_tuned_run_takes_the_values_of_its_best_trial(tuned: Plan, tmp_path: P
     assert found.identities == tuple(planned_identity(checked, Lane(lane.seed, rate), CPU) for lane in unit.lanes)
     assert unit.tree["training"]["learning_rate"] != rate  # the planned unit is as it was
     assert resolve(found, store) == found and resolve(trial, store) is trial
+
+
+def test_a_tuned_run_is_the_run_that_one_by_hand_with_its_values_would_be(tmp_path: Path) -> None:
+    of = {"task": ["pendulum"], "model": ["mlp"], "seed": [0]}
+    space = {"training.learning_rate": {"choice": [1]}}  # a whole number, where the configuration has 1.0
+    plan = planned(grid=of, structured=[], black_box=["mlp"], references=[], tuning={"trials": 1, "space": space})
+    unit, store = next(unit for unit in plan.units if unit.role == RUN), Store(tmp_path)
+    store.save(record(unit.tuning["trials"][0], "finished", [0.1]))
+    (by_hand,) = planned(grid={**of, "training.learning_rate": [1.0]}, structured=[], references=[]).units
+    assert resolve(unit, store).identities == by_hand.identities
 
 
 def test_a_unit_all_of_whose_trials_failed_says_so(tuned: Plan, tmp_path: Path) -> None:

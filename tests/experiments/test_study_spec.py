@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from experiments.errors import UserError
-from experiments.study.spec import FOLDER, REFERENCES, Study, label, load_study, parse, study_names
+from experiments.study.labels import label
+from experiments.study.spec import FOLDER, REFERENCES, Study, load_study, parse, study_names
 
 SMALL: dict[str, Any] = {
     "question": "Which?",
@@ -88,6 +89,9 @@ def test_labels_leave_out_what_a_configuration_lacks_and_keep_apart_what_ends_al
     config = {"task": {"steps": 3}, "model": {"steps": 4.0, "path": ["a", "b"], "unit": None}}
     assert label(["task.steps", "model.steps"], config) == "task.steps=3 model.steps=4"
     assert label(["model.path", "model.unit", "model.none"], config) == "path=a,b unit=null"
+    numbers = {"model": {"layers": 1, "skip": 0, "bias": True, "gate": False}}
+    said = label(["model.layers", "model.skip", "model.bias", "model.gate"], numbers)
+    assert said == "layers=1 skip=0 bias=true gate=false"  # 1 == True in Python, not in a configuration
 
 
 def test_numbers_without_a_point_are_numbers() -> None:

@@ -14,12 +14,14 @@ import pytest
 from experiments.record import DIVERGED, FINISHED, INTERRUPTED, RUN, SKIPPED, TRIAL, Costs, Record
 from experiments.store import Store
 from experiments.study.folder import StudyFolder
-from experiments.study.plan import Plan, Unit, make_plan
+from experiments.study.plan import make_plan
 from experiments.study.plan_file import save_plan
 from experiments.study.spec import parse
-from experiments.study.status import WORKER_S, Status, duration, status
+from experiments.study.status import WORKER_S, Status, status
+from experiments.study.unit import Plan, Unit
 from experiments.study.unit_state import UnitState
 from hardware.devices import Device
+from reports.text import duration
 
 SMALL: dict[str, Any] = {
     "structured": ["hybrid_ode"], "black_box": ["mlp"], "references": ["linear"], "settings": {"budget.flop": 1e8},

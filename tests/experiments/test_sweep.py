@@ -296,7 +296,7 @@ def test_a_unit_that_cannot_be_run_fails_with_its_line_and_the_command_with_3(
 
 # -- Stopped and gone on with ---------------------------------------------------------------------------------------
 
-LONG = TINY.partition("tuning:")[0].replace("budget.flop: 2.0e+6", "budget: sample, budget.sample: 200000")
+LONG = TINY.partition("tuning:")[0].replace("budget.flop: 2.0e+6", "budget: sample, budget.sample: 1600000")
 
 
 @pytest.fixture

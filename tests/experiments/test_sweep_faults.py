@@ -25,9 +25,9 @@ from experiments.study.engine import Options, Progress, Stopped, Sweep
 from experiments.study.failures import Failure
 from experiments.study.folder import StudyFolder
 from experiments.study.local import LocalExecutor
-from experiments.study.plan import Unit
 from experiments.study.summary import summarise
 from experiments.study.supervise import STOPPED, Order, Outcome
+from experiments.study.unit import Unit
 from experiments.study.unit_state import DONE, FAILED, INTERRUPTED, RUNNING, UnitState
 from tests.experiments import fake_worker
 from tests.experiments.fake_worker import STUDY, unit

@@ -13,9 +13,10 @@ from rich.console import Console
 from experiments.record import Record
 from experiments.store import Store
 from experiments.study.folder import StudyFolder
-from experiments.study.plan import Plan, make_plan
+from experiments.study.plan import make_plan
 from experiments.study.plan_file import save_plan
 from experiments.study.spec import parse
+from experiments.study.unit import Plan
 from experiments.study.unit_state import UnitState
 from experiments.study.watch import look, picture, summary, watch
 from hardware.devices import Device

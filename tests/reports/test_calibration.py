@@ -13,6 +13,7 @@ from scipy.stats import binom
 from benchmarks.verdict_calibration import (
     ESCAPES_AT_MOST,
     FITTED,
+    FOUND_AT_LEAST,
     JUDGED,
     LEVEL,
     TRUE_FORMS,
@@ -45,8 +46,9 @@ def test_models_with_equal_exponents_are_rarely_said_to_escape(design):
 
 
 def test_a_difference_of_a_tenth_over_three_decades_is_found():
-    found = counted(judged, JUDGED[2], range(FRESH, FRESH + 25))[f"“{ESCAPES}”"]
-    assert found.hits >= binom.ppf(RARE, found.worlds, 0.88)  # as measured: see docs/calibration.md
+    """With seven seeds; what five seeds reach is in docs/calibration.md."""
+    found = counted(judged, JUDGED[3], range(FRESH, FRESH + 25))[f"“{ESCAPES}”"]
+    assert found.hits >= binom.ppf(RARE, found.worlds, FOUND_AT_LEAST)
 
 
 @pytest.mark.parametrize("design", FITTED[:2], ids=lambda design: design.name)

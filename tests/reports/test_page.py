@@ -13,9 +13,11 @@ import numpy as np
 import pytest
 
 from reports.page import embedded, page, payload, write
+from reports.page.styles import styles
 from reports.page.words import prose, text_of
 from reports.scaling import Interval
 from reports.study import Hypothesis
+from reports.study_figures.base import Look
 from reports.study_tables import summarise
 from reports.verdict.types import Contest, Estimate, Outcome, Scaling, Verdict
 from reports.worlds import HOSTILE, world
@@ -269,3 +271,12 @@ def test_numbers_read_as_people_write_them():
     assert prose("at 1e10 FLOP by -0.02 (1.5e-07 to 2), not 3e5f or x1e10") == (
         "at 10¹⁰ FLOP by −0.02 (1.5×10⁻⁷ to 2), not 3e5f or x1e10"
     )
+
+
+def test_models_have_the_colours_of_the_static_figures_even_where_one_has_no_run_yet():
+    data = world()
+    missing = dataclasses.replace(data, structured=("nobody_has_run_this", *data.structured))
+    look = Look.of(missing)
+    shown = styles(missing)
+    assert shown and "nobody_has_run_this" not in {model["key"] for model in shown}
+    assert all(model["light"] == look[model["key"]]["color"] for model in shown)

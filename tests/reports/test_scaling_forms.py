@@ -45,6 +45,40 @@ def test_the_held_out_decade_is_inside_its_interval_as_often_as_it_says():
         assert abs(count / worlds - 0.9) <= 3 * np.sqrt(0.09 / worlds), name  # binomial, three standard errors
 
 
+@pytest.mark.parametrize("form", [POWER, FLOOR], ids=lambda form: form.name)
+def test_at_one_less_p_the_interval_ends_at_the_bias(form):
+    for seed in range(3):
+        found = compare_forms(COST, noisy("power + floor", seed), forms=(form,)).forecasts[0]
+        assert found.predicts == (found.p >= 1 - found.level)
+        if form is POWER:  # of a floor at 0, what it may be depends on the level too
+            again = compare_forms(COST, noisy("power + floor", seed), forms=(form,), level=1 - found.p).forecasts[0]
+            assert again.bias_interval[1] == pytest.approx(abs(again.bias))
+
+
+def test_a_floor_that_the_fit_holds_at_0_is_not_taken_as_known():
+    """Where no floor fits best, the law with one predicts what the plain power does, and is less sure of it."""
+    held = 0
+    for seed in range(6):
+        both = compare_forms(COST, noisy("power", seed), forms=(POWER, FLOOR))
+        power, floor = both.forecast("power"), both.forecast("power + floor")
+        if np.allclose(power.predicted, floor.predicted, rtol=1e-3):  # so the floor is 0
+            held += 1
+            assert floor.bias_interval[1] > 1.02 * power.bias_interval[1]
+    assert held
+
+
+def test_clusters_that_share_noise_widen_the_interval_of_the_decade():
+    """Ten seeds whose slopes differ: as points of their own they would be surer than as seeds."""
+    rng = np.random.default_rng(3)
+    cost, seed = np.tile(COST, 10), np.repeat(np.arange(10), len(COST))
+    error = cost**-0.3 * np.exp(
+        0.02 * np.log(cost) * rng.standard_normal(10)[seed] + 0.01 * rng.standard_normal(len(cost))
+    )
+    together = compare_forms(cost, error, seed, forms=(POWER,)).forecasts[0]
+    alone = compare_forms(cost, error, forms=(POWER,)).forecasts[0]
+    assert together.bias == alone.bias and together.bias_interval[1] > 2 * alone.bias_interval[1]
+
+
 @given(st.floats(-6, 6), st.floats(-6, 6))
 @settings(max_examples=5, deadline=None)
 def test_units_do_not_change_the_comparison(log_cost, log_error):

@@ -16,8 +16,9 @@ from reports.study_figures import draw, write
 from reports.study_figures.base import PANELS, Look, label, save
 from reports.study_figures.errors import BEYOND, reference_levels
 from reports.study_figures.forest import SAYS as MARKS
+from reports.study_figures.grid import Grid
+from reports.study_figures.phases import phases
 from reports.study_figures.ranks import ranks
-from reports.study_figures.winners import Grid, phases
 from reports.study_tables import summarise
 from reports.styles import style
 from reports.verdict.types import CANNOT_TELL, ESCAPES, OFFSET, SAYS, BreakEven, Contest, Estimate, Scaling, Verdict

@@ -20,10 +20,11 @@ from reports.study import StudyData
 from reports.study_tables import FORMATS, render, study_sheets, summarise, write
 from reports.study_tables.best import best_errors, holm, paired_p
 from reports.study_tables.contests import contest_sheet, thompson_sheet
+from reports.study_tables.curves import Curves
 from reports.study_tables.facts import missing
 from reports.study_tables.render import packed, tex
 from reports.study_tables.sheet import figure
-from reports.study_tables.summary import Curves, geometric_mean, log_mean
+from reports.study_tables.summary import geometric_mean, log_mean
 from reports.text import clean, number
 from reports.verdict.types import (
     CANNOT_TELL,

@@ -10,7 +10,7 @@ import pytest
 from reports import verdict as judging
 from reports.study import Hypothesis
 from reports.verdict import SAYS, Prices, verdict_json
-from reports.verdict.types import BEHIND, CANNOT_TELL, CROSSED, ESCAPES, OFFSET
+from reports.verdict.types import BEHIND, CANNOT_TELL, CATCHES_UP, CROSSED, ESCAPES, OFFSET
 from reports.worlds import HOSTILE, Law, world
 
 judge: Any = judging.judge  # tests read numbers of which the types say that they may be missing
@@ -38,6 +38,7 @@ WORLDS = {
     "a floor that was passed": (Law(0.05, 0.3, 0.6), Law(0.002, 1.0, 0.4), {}, CROSSED),
     "a floor that will be passed": (Law(0.023, 0.3, 0.6), Law(0.002, 1.0, 0.4), {"noise": 0.01}, CROSSED),
     "a smaller exponent": (Law(0.002, 0.2, 0.3), Law(0.002, 1.0, 0.6), {}, BEHIND),
+    "a smaller exponent, still ahead": (Law(0.0, 0.03, 0.25), Law(0.0, 1.0, 0.45), {}, CATCHES_UP),
     "a black box better throughout": (Law(0.01, 3.0, 0.4), Law(0.005, 0.5, 0.4), {"decades": 2}, BEHIND),
     "two decades": (Law(0.005, 0.3, 0.4), Law(0.005, 1.0, 0.4), {"decades": 2}, CANNOT_TELL),
     "one run of each size": (Law(0.005, 0.5, 0.6), Law(0.005, 1.0, 0.4), {"seeds": 1}, CANNOT_TELL),

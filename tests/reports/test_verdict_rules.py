@@ -15,7 +15,7 @@ from reports.verdict.laws import How
 from reports.verdict.overall import interquartile_means, profiles
 from reports.verdict.prices import _break_even
 from reports.verdict.rules import EQUIVALENT, Evidence, decide, holm
-from reports.verdict.types import BEHIND, CANNOT_TELL, CROSSED, ESCAPES, OFFSET, Scaling
+from reports.verdict.types import BEHIND, CANNOT_TELL, CATCHES_UP, CROSSED, ESCAPES, OFFSET, Scaling
 
 SURE = Evidence(told=True, predicted=True, low=-0.05, high=0.05, was_ahead=True)
 LARGER = replace(SURE, sign=1, low=0.05, high=0.2)
@@ -32,6 +32,7 @@ CASES = {
     "a floor that nobody is below": (FLOORED, ESCAPES),
     "a floor, never ahead": (replace(SMALLER, floor=True, below_now=True, was_ahead=False), BEHIND),
     "a smaller exponent": (SMALLER, BEHIND),
+    "a smaller exponent, still ahead": (replace(SMALLER, ahead_now=True), CATCHES_UP),
     "a smaller exponent, not identified": (replace(SMALLER, told=False), CANNOT_TELL),
     "behind throughout, nothing identified": (Evidence(trailing=True), BEHIND),
     "the same exponent": (SURE, OFFSET),

@@ -1,0 +1,68 @@
+"""The columns of a study: a run without a setting takes part in the comparison under each of its values."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from reports.study import StudyData, spread
+from reports.verdict import judge
+from reports.worlds import world
+
+
+def tables(rows: list[tuple[str, str, str]]) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Runs of (task, model, condition), with as many points as their number."""
+    names = [np.array(column, dtype=object) for column in zip(*rows, strict=True)]
+    identity = np.array([f"run{i}" for i in range(len(rows))], dtype=object)
+    runs = {"task": names[0], "model": names[1], "condition": names[2], "identity": identity}
+    of = np.repeat(np.arange(len(rows)), np.arange(len(rows)) + 1)
+    return runs, {"run": of, "step": np.arange(len(of))}
+
+
+def test_a_run_takes_part_in_every_condition_that_its_own_is_a_part_of() -> None:
+    runs, points = tables(
+        [
+            ("a", "mlp", ""),
+            ("a", "hybrid", "fidelity=0"),
+            ("a", "hybrid", "fidelity=0.1"),
+            ("b", "mlp", "noise=0"),
+            ("b", "hybrid", "fidelity=0 noise=0"),
+            ("b", "hybrid", "fidelity=0 noise=1"),
+            ("c", "mlp", ""),
+        ]
+    )
+    wide, theirs = spread(runs, points)
+    found = sorted(zip(wide["task"], wide["model"], wide["condition"], strict=True))
+    assert found == [
+        ("a", "hybrid", "fidelity=0"),
+        ("a", "hybrid", "fidelity=0.1"),
+        ("a", "mlp", "fidelity=0"),
+        ("a", "mlp", "fidelity=0.1"),
+        ("b", "hybrid", "fidelity=0 noise=0"),
+        ("b", "hybrid", "fidelity=0 noise=1"),
+        ("b", "mlp", "fidelity=0 noise=0"),
+        ("c", "mlp", ""),
+    ]
+    for entry, identity in enumerate(wide["identity"]):
+        number = int(identity.removeprefix("run"))
+        mine = theirs["step"][theirs["run"] == entry].tolist()
+        assert mine == points["step"][points["run"] == number].tolist(), "every entry has all points of its run"
+    data = StudyData("s", "h", wide, theirs)
+    assert wide["identity"][data.distinct()].tolist() == [f"run{i}" for i in range(7)]
+
+
+def test_runs_whose_conditions_are_part_of_no_other_stay_as_they_are() -> None:
+    runs, points = tables([("a", "mlp", "noise=0"), ("a", "mlp", "noise=1"), ("b", "mlp", "")])
+    same, theirs = spread(runs, points)
+    assert same is runs and theirs is points
+
+
+def test_a_black_box_without_the_dial_meets_the_structured_model_at_each_of_its_values() -> None:
+    data = world(["lorenz63"], sizes=2, seeds=3, references=True)
+    structured = data.structured[0]
+    mine = data.runs["model"] == structured
+    dial = np.where(data.runs["seed"] % 2 == 0, "fidelity=0", "fidelity=0.1").astype(object)
+    runs = {**data.runs, "condition": np.where(mine, dial, "").astype(object)}
+    wide, points = spread(runs, data.points)
+    verdict = judge(StudyData(**{**vars(data), "runs": wide, "points": points}), resamples=20, axes=["flop"])
+    assert {c.condition for c in verdict.contests} == {"fidelity=0", "fidelity=0.1"}
+    assert all(c.error_ratio.value is not None or c.reasons for c in verdict.contests)
