@@ -96,8 +96,11 @@ class _Parser(argparse.ArgumentParser):
         hint = nearest(found[1], re.findall(r"[\w-]+", found[2])) if found else ""
         if message.endswith("required: verb"):
             message = f"which verb? It is one of {', '.join(VERBS)}"
-        if unknown := re.search(r"unrecognized arguments: (--\S+)", message):
-            hint = nearest(unknown[1], sorted({flag for name in VERBS for flag in flags(name)}))
+        if unknown := re.search(r"unrecognized arguments: (--[^\s=]+)", message):
+            others = {flag for name in VERBS for flag in flags(name)} - {unknown[1]}
+            hint = nearest(unknown[1], sorted(others))
+            if unknown[1] == "--runs":
+                hint = "; this verb takes runs=FOLDER"
         raise UserError(f"{message}{hint} (python -m experiments --help)")
 
 

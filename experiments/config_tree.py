@@ -83,6 +83,8 @@ class Template:
             _check_keys([key], self._tree)
             try:  # in place: it decides how a value is read, and the values of `tree` are told by the caller
                 OmegaConf.update(self._tree, key, list(value) if isinstance(value, tuple) else value, merge=True)
+            except OverflowError:  # a whole number of hundreds of digits for a float
+                raise UserError(f"{key} must be below 1e308, but it has {len(str(value))} digits") from None
             except OmegaConfBaseException as error:
                 raise UserError(_explain(error, [f"{key}={value}"])) from None
             found = OmegaConf.select(self._tree, key)

@@ -56,11 +56,19 @@ class Command:
     def price(self) -> int:
         """Say what is left of the study would take, here or on a device of the catalogue. Nothing is run."""
         from experiments.study.price import price
+        from hardware.grid import GridError, carbon_intensity
         from hardware.projection import ProjectionError
 
         options, elsewhere = self.options, self.device_name if self.device_name in catalogue.names() else None
         if elsewhere:
             self.device_name = None
+        try:  # before minutes of measuring
+            if options.grid:
+                carbon_intensity(options.grid)
+        except GridError as error:
+            raise UserError(f"--grid: {error.args[0]} (list grid names them)") from None
+        if not options.pue >= 1:
+            raise UserError(f"--pue must be at least 1, but it is {options.pue:g}")
         device = self._device()
         plan = self._part(self._plan(device))
         plan = replace(plan, units=tuple(known(plan.units, self.store)))

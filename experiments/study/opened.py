@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Sequence
 
 from experiments.errors import UserError
@@ -10,6 +11,12 @@ from experiments.progress import log_to_console
 from experiments.store import Store, StoreError
 from experiments.study.overrides import split, with_settings
 from experiments.study.spec import Study, load_study
+
+
+def shell_line(verb: str, words: Sequence[str], runs: str | None = None) -> str:
+    """The shell line of another verb on the study and the store that these words name."""
+    more = ["--runs", runs] if runs else []
+    return shlex.join(["python", "-m", "experiments", verb, *words, *more])
 
 
 def read_words(verb: str, words: Sequence[str], runs: str | None) -> tuple[dict[str, str], list[str], str]:

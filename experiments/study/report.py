@@ -123,8 +123,8 @@ def _data(study: Study, store: Store) -> StudyData:
         raise UserError(f"the records in {store} cannot be read: {getattr(error, 'strerror', None) or error}") from None
     if not len(data):
         raise UserError(
-            f"no record of the study {study.name} is in {store}: python -m experiments sweep study={study.name} runs "
-            "it; another place is given with --runs FOLDER|URL"
+            f"no record of the study {study.name} is in {store}: sweep runs it, with the same words; another place is "
+            "given with --runs FOLDER|URL"
         )
     return data
 

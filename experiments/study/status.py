@@ -241,7 +241,7 @@ def _like(rows: Sequence[Row], task: str, model: str, role: str) -> Row | None:
         lambda row: (row.task, row.model) == (task, model),
         lambda row: row.model == model,
         lambda row: (row.role == REFERENCE) == (role == REFERENCE),
-        lambda row: True,
+        lambda row: role == REFERENCE,  # the other way round, what a reference takes says nothing of training
     ]
     for alike in likeness:
         for row in done:

@@ -26,22 +26,23 @@ WHERE studies[@study] = @hash AND status = @finished AND role <> @trial GROUP BY
 Errors = dict[tuple[str, str], float | None]
 
 
-def watch(study: Study, store: Store, console: Console, every_s: float, once: bool = False) -> Status:
+def watch(study: Study, store: Store, console: Console, every_s: float, once: bool = False, go_on: str = "") -> Status:
     """Show the study until every run has come to a result (or one picture); returns what was seen last.
 
-    On a terminal a picture that changes, elsewhere a line whenever something has. Ends by KeyboardInterrupt.
+    On a terminal a picture that changes, elsewhere a line whenever something has. `go_on`: the command that does, told
+    where nothing runs. Ends by KeyboardInterrupt.
     """
     found, errors = look(study, store)
     if once:
-        console.print(picture(found, errors, study.metric))
+        console.print(picture(found, errors, study.metric, go_on))
         return found
     if not console.is_terminal:
         return _lines(study, store, console, every_s, found)
-    with Live(picture(found, errors, study.metric), console=console, auto_refresh=False) as live:
+    with Live(picture(found, errors, study.metric, go_on), console=console, auto_refresh=False) as live:
         while found.done + sum(found.failed.values()) < found.planned:
             time.sleep(every_s)
             found, errors = look(study, store)
-            live.update(picture(found, errors, study.metric), refresh=True)
+            live.update(picture(found, errors, study.metric, go_on), refresh=True)
     return found
 
 
@@ -81,7 +82,7 @@ def summary(found: Status) -> str:
     return f"study {found.study}: {', '.join(parts)}"
 
 
-def picture(found: Status, errors: Errors, metric: str) -> RenderableType:
+def picture(found: Status, errors: Errors, metric: str, go_on: str = "") -> RenderableType:
     """The whole as one picture: a bar, models by task, what runs now, what failed."""
     bar = Table.grid()  # a bar alone ends no line where the output is no terminal
     bar.add_row(ProgressBar(max(found.planned, 1), found.done, width=60))
@@ -90,7 +91,7 @@ def picture(found: Status, errors: Errors, metric: str) -> RenderableType:
     if found.running_units:
         parts.append(_units(found))
     elif found.done < found.planned:
-        parts.append(Text(f"nothing is running: python -m experiments sweep study={found.study} goes on"))
+        parts.append(Text(f"nothing is running{f': {go_on} goes on' if go_on else ''}"))
     for failure in found.failures[:SHOWN]:
         where = clean(f"{failure.model} on {failure.task} {failure.configuration}").strip()
         parts.append(Text(f"failed ({failure.kind}): {where}: {clean(failure.reason)}", style="red"))

@@ -27,7 +27,7 @@ def main(options: argparse.Namespace) -> int:
     from experiments.progress import Reporter
     from experiments.store import write_atomic
     from experiments.study.folder import report_folder
-    from experiments.study.opened import open_study
+    from experiments.study.opened import open_study, shell_line
     from experiments.tracking import resolve_mode
 
     study, store = open_study("dashboard", options.words, options.runs)
@@ -35,7 +35,7 @@ def main(options: argparse.Namespace) -> int:
     folder = Path("dashboard") / study.name if store.is_remote else store.root / study.folder
     online = options.online or resolve_mode() == "online"
     if options.from_records:
-        _backfill(study, store, folder, "online" if online else "offline", options.project, Reporter())
+        _backfill(study, store, folder, "online" if online else "offline", options, Reporter())
     board = _board(study, _read(report_folder(store, study.name) / "verdict.json"))
     path = Path(options.out) if options.out else folder / "dashboard.json"
     try:
@@ -45,7 +45,8 @@ def main(options: argparse.Namespace) -> int:
         raise UserError(f"the dashboard could not be written to {path} ({error.strerror}); use --out FILE") from None
     print(f"written: {path}")
     if not online:
-        print(f"to put it on W&B: wandb login, then python -m experiments dashboard study={study.name} --online")
+        again = shell_line("dashboard", options.words, options.runs)
+        print(f"to put it on W&B: wandb login, then {again} --online")
         return 0
     kept = folder / "dashboard-pushed.json"
     pushed = push(board, options.entity, options.project, _read(kept))
@@ -64,16 +65,18 @@ def _board(study: Any, verdict: dict[str, Any]) -> Any:
     return Board(study.name, study.hash, study.question, metrics, study.varied, str(says))
 
 
-def _backfill(study: Any, store: Any, folder: Path, mode: str, project: str, report: Any) -> None:
+def _backfill(study: Any, store: Any, folder: Path, mode: str, options: argparse.Namespace, report: Any) -> None:
     from experiments.backfill import backfill
+    from experiments.study.opened import shell_line
     from experiments.tracking import start
 
     root = folder / "tracking"
     records = [record for record in store.records() if study.name in record.studies]
     if not records:
-        raise UserError(f"no record of study {study.name} is in {store}; run it first: sweep study={study.name}")
+        sweep = shell_line("sweep", options.words, options.runs)
+        raise UserError(f"no record of study {study.name} is in {store}; run it first: {sweep}")
     done = root / f"tracked-{mode}.json"
-    count = backfill(records, study.name, lambda: start(mode, root, project, 60.0), done, report.say)
+    count = backfill(records, study.name, lambda: start(mode, root, options.project, 60.0), done, report.say)
     where = "sent to W&B" if mode == "online" else f"in {root}: wandb sync {root}/wandb/offline-run-* sends them"
     report.say(f"{count} of {len(records)} runs tracked now, the others were before; {where}")
 

@@ -21,7 +21,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace) -> int:
     """Reads only. 0 when every run has come to a result, 3 when some failed for good, 130 after Ctrl-C."""
-    from experiments.study.opened import open_study
+    from experiments.study.opened import open_study, shell_line
 
     if not options.every > 0:
         raise UserError(f"--every must be seconds above 0, but it is {options.every:g}")
@@ -31,9 +31,10 @@ def main(options: argparse.Namespace) -> int:
 
     from experiments.study.watch import watch
 
+    go_on = shell_line("sweep", options.words, options.runs)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        found = watch(study, store, Console(), options.every, options.once)
+        found = watch(study, store, Console(), options.every, options.once, go_on)
     except KeyboardInterrupt:
         return 130
     except OSError as error:
