@@ -83,9 +83,9 @@ class StudyData:
     def distinct(self) -> np.ndarray:
         """Indices of the runs, each once, whatever number of conditions it stands for: those of its first entry."""
         identities = self.runs["identity"].tolist()
-        first = dict(zip(reversed(identities), range(len(identities) - 1, -1, -1), strict=True))
-        if len(first) == len(identities):
+        if len(set(identities)) == len(identities):
             return np.arange(len(identities))
+        first = dict(zip(reversed(identities), range(len(identities) - 1, -1, -1), strict=True))
         return np.sort(np.fromiter(first.values(), dtype=np.int64, count=len(first)))
 
     def tasks(self) -> list[tuple[str, str]]:

@@ -41,10 +41,11 @@ function filterTables() {
   const every = new Set(page.models.map((model) => model.name));
   for (const table of document.querySelectorAll("table.results")) {
     const axes = table.dataset.axes.split(" ");
+    const chosen = axes.includes(state.axis) ? state.axis : axes[0];
     for (const row of table.tBodies[0].rows) {
       const { task, condition, axis, models } = row.dataset;
       row.hidden =
-        (axis && axes.includes(state.axis) && axis !== state.axis) ||
+        (axis && axis !== chosen) ||
         (task && state.task && task !== state.task) ||
         (task && state.condition && condition !== state.condition) ||
         JSON.parse(models).some((name) => every.has(name) && !names.has(name));

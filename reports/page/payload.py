@@ -194,7 +194,8 @@ def _scaling(scaling: Scaling, index: Index) -> dict[str, Any]:
         "frontier": [_list(scaling.cost), _list(scaling.error), [clean(name) for name in scaling.labels]],
         "sure": not scaling.reasons,
     }
-    if scaling.exponent is not None and scaling.law is not None:
+    flat = scaling.identifiability is not None and scaling.identifiability.flat
+    if scaling.exponent is not None and scaling.law is not None and not flat:  # else the tables say why there is none
         made["exponent"] = [rounded(x) for x in (scaling.law.exponent, scaling.exponent.low, scaling.exponent.high)]
     if scaling.band is not None and scaling.band.size:
         width = scaling.band.shape[1]

@@ -13,6 +13,7 @@ from reports.scaling.solver import log_model, minimise
 DECADES = 2.5  # of cost; the protocol's least
 FEW_DECADES = "the cost covers"  # how that reason begins
 FINE = 0.1  # the smallest difference of exponents that a verdict looks for: an interval as narrow is never flat
+STEEP = 1.0  # a wider interval of an exponent tells nothing, however large the exponent
 STEPS = 60  # of the solver at each point of a profile: what still moves then drifts along a plain
 GONE = 40.0  # off the logarithm of a scale: the term is then below rounding
 FLAT_FLOOR = 0.5  # an interval of E as wide as this share of the lowest fitted error tells floor from no floor no more
@@ -40,8 +41,13 @@ class Identifiability:
 
     @property
     def flat(self) -> tuple[str, ...]:
-        """Why the parameters are no numbers to go by, however sure they look: of `reasons` all but too few decades."""
-        return tuple(reason for reason in self.reasons if not reason.startswith(FEW_DECADES))
+        """Why the parameters are no numbers to go by, however sure they look: of `reasons` all but too few decades; and
+        an exponent that is large because the error is at its floor from the second cost on, so that many would do."""
+        found = [reason for reason in self.reasons if not reason.startswith(FEW_DECADES)]
+        steep = [ends for name, ends in self.intervals.items() if name.startswith("exponent") and np.ptp(ends) > STEEP]
+        if steep and not any(reason.startswith("the exponent") for reason in found):
+            found.append(f"the exponent is anywhere in {_text(steep[0])}: a flat likelihood")
+        return tuple(found)
 
     @property
     def verdict(self) -> str:

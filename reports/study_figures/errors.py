@@ -14,6 +14,7 @@ from reports.verdict.types import Scaling, Verdict
 
 BEYOND = 30.0  # how far past the dearest point a law is drawn
 FLOOR_GAP = 10.0  # a level further below all errors than this is named at the edge: drawn, it would squash the curves
+LABEL = 0.065  # height of a level's name, in panels
 FAINT = 60  # single points of a model that are shown, at most
 
 
@@ -63,7 +64,7 @@ def _panel(
         near = [v for v in levels if v * FLOOR_GAP > everything.min() and v < FLOOR_GAP * everything.max()]
         axes.set_ylim(min([everything.min(), *near]) / 1.6, max([everything.max(), *near]) * 1.6)
         axes.set_xlim(costs.min() / 1.6, costs.max() * BEYOND)
-        _levels(axes, reference_levels(summary, place))
+        _levels(axes, reference_levels(summary, place), len(_lost(scalings).splitlines()))
         tidy_log(axes)
     else:
         say(axes, "no run has a test error and this cost")
@@ -106,20 +107,24 @@ def reference_levels(summary: Summary, place: tuple[str, str]) -> list[tuple[str
     return sorted(((row.model, row.error.value) for row in rows), key=lambda level: -level[1])
 
 
-def _levels(axes: Any, levels: Sequence[tuple[str, float]]) -> None:
-    """Dotted lines, named inside the right edge, and moved apart where they would touch."""
+def _levels(axes: Any, levels: Sequence[tuple[str, float]], lines: int) -> None:
+    """Dotted lines, named inside the panel at its right edge, and moved apart where they would touch. Levels below the
+    panel are named at its left, where no curve ends, above so many `lines` of text."""
     low, high = np.log(axes.get_ylim())
-    at = 1.07
-    for model, level in levels:
-        height = (np.log(level) - low) / (high - low)
+    at = 1.0
+    heights = [(np.log(level) - low) / (high - low) for _, level in levels]
+    for i, ((model, level), height) in enumerate(zip(levels, heights, strict=True)):
         if 0 <= height <= 1:
             axes.axhline(level, color=GRAY, lw=0.9, ls=(0, (1.2, 1.6)), zorder=1)
-        at = min(at - 0.065, max(height, 0.03) + 0.012)
+        left = height < 0
+        below = LABEL * sum((other < 0) == left for other in heights[i + 1 :])  # what those that follow need
+        at = below + 0.015 if left else max(min(at - LABEL, height + 0.012), below + 0.015)
         arrow = " ↓" if height < 0 else " ↑" if height > 1 else ""
         text = f"{label(model, 20)} {number(level)}{arrow}"
         box = {"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 0.6}
-        at_height = {"transform": axes.transAxes, "ha": "right", "va": "bottom"}
-        axes.text(0.995, at, text, fontsize=7, color=DARK, zorder=7, bbox=box, **at_height)
+        x, y, ha = (0.01, at + LABEL * lines, "left") if left else (0.995, at, "right")
+        look = {"fontsize": 7, "color": DARK, "zorder": 7, "bbox": box, "transform": axes.transAxes}
+        axes.text(x, y, text, ha=ha, va="bottom", **look)
 
 
 def _lost(scalings: Sequence[Scaling]) -> str:

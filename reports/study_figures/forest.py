@@ -39,7 +39,7 @@ def exponent_figures(summary: Summary, verdict: Verdict, axis: str) -> Iterator[
     levels = {s.exponent.level for s in verdict.scalings if s.axis == axis and s.exponent is not None}
     caption = (
         f"{title}, of error = E + A·cost^(−α), with {_percent(levels)} intervals. Hollow: exponent or floor cannot be "
-        "told from these data. Further right is better."
+        "told from these data; where the likelihood is flat without an interval. Further right is better."
     )
     references = summary.data.references
     scalings = [s for s in verdict.scalings if s.axis == axis and s.model not in references]
@@ -69,6 +69,8 @@ def _exponents(axes: Any, panel: tuple[str, list[Scaling]], look: Look, axis: st
             continue
         low, high = (s.exponent.low, s.exponent.high) if s.exponent else (math.nan, math.nan)
         told = s.identifiability is None or s.identifiability.identified
+        if s.identifiability is not None and s.identifiability.flat:
+            low = high = math.nan
         _bar(axes, y, s.law.exponent, low, high, style["color"], style["marker"], hollow=not told)
     _rows(axes, title, [label(s.model, 20) for s in rows])
     axes.set_xlabel(f"α over {axis_label(axis)}")

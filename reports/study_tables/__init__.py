@@ -18,7 +18,14 @@ from reports.study_tables.contests import (
 )
 from reports.study_tables.facts import facts_sheet, missing
 from reports.study_tables.render import terminal, to_csv, to_latex, to_markdown
-from reports.study_tables.results import aggregated_sheet, result_notes, result_sheets, scaling_sheet
+from reports.study_tables.results import (
+    aggregated_sheet,
+    improvement_sheet,
+    result_notes,
+    result_sheets,
+    scaling_sheet,
+    surface_sheet,
+)
 from reports.study_tables.sheet import Sheet
 from reports.study_tables.summary import Summary, summarise
 from reports.verdict.types import Verdict
@@ -68,11 +75,14 @@ def study_sheets(summary: Summary, verdict: Verdict, most: int | None = None) ->
     """All tables, in the order of reading; those of more than `most` rows as counts, and then True."""
     results = result_sheets(summary, verdict)
     long = most is not None and sum(len(sheet.lines) for sheet in results) > most
-    sheets = [aggregated_sheet(summary, verdict)] if long or most is None else []
-    if not long:
-        sheets += results
+    sheets = [] if long else [*results]
+    if len(results) > 1:
+        sheets.append(aggregated_sheet(summary, verdict))
+    if len(results) > 1 and verdict.improvement:
+        sheets.append(improvement_sheet(verdict))
     short = long
     tables = ((contest_sheet(verdict), says_sheet), (scaling_sheet(summary.data, verdict), None))
+    tables += ((surface_sheet(verdict), None),)
     tables += ((thompson_sheet(verdict), None), (break_even_sheet(verdict), None))
     for sheet, instead in tables:
         over = most is not None and len(sheet.lines) > most

@@ -40,6 +40,33 @@ def packed(sheet: Sheet, width: int) -> list[Sheet]:
     return parts
 
 
+# What the terminal's tables of results go without first, where they are too wide; the other formats have everything.
+SPARE = {
+    "energy_method": "how joules were had",
+    "seconds_to_error": "time to an error",
+    "floor": "floor E",
+    "exponent": "exponent α",
+    "energy_j_to_error": "energy to an error",
+    "train_seconds": "time",
+}
+
+
+def fitting(sheet: Sheet, width: int) -> Sheet:
+    """The sheet without as many of the columns of `SPARE` as make it fit; as it is where that does not help."""
+    slim, left_out = sheet, []
+    for name in SPARE:
+        if len(packed(slim, width)) == 1:
+            break
+        kept = [k for k, column in enumerate(slim.columns) if column.name != name]
+        if len(kept) < len(slim.columns):
+            left_out += dict.fromkeys(SPARE[name] for column in slim.columns if column.name == name)
+        lines = tuple(replace(line, cells=tuple(line.cells[k] for k in kept)) for line in slim.lines)
+        slim = replace(slim, columns=tuple(slim.columns[k] for k in kept), lines=lines)
+    if not left_out or len(packed(slim, width)) > 1:
+        return sheet
+    return replace(slim, notes=(*slim.notes, f"Not shown, for want of room: {', '.join(left_out)}."))
+
+
 def _key_width(sheet: Sheet, k: int) -> int:
     texts = [clean(line.keys[k]) for line in sheet.lines]
     if k == len(sheet.keys) - 1:
@@ -89,6 +116,7 @@ def terminal(sheets: Sequence[Sheet], above: Sequence[str], below: Sequence[str]
         if not sheet.lines:
             parts += [Text(""), Text(clean(sheet.title), style="bold"), Text(clean(sheet.empty), style="dim")]
             continue
+        sheet = fitting(sheet, width) if sheet.name == "results" else sheet
         for part in packed(sheet, width):
             title = Text(clean(part.title))
             look = {"box": box.SIMPLE_HEAD, "title_justify": "left", "title_style": "bold", "pad_edge": False}

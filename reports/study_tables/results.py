@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
+
+import numpy as np
 
 from reports.scaling import Interval
 from reports.study import StudyData
@@ -12,7 +15,7 @@ from reports.study_tables.sheet import Cell, Column, Line, Sheet, figure, words
 from reports.study_tables.summary import COSTS, REACHED, Figure, Row, Summary
 from reports.text import number, where
 from reports.verdict.laws import predicted
-from reports.verdict.types import Scaling, Verdict
+from reports.verdict.types import Scaling, Surface, Verdict
 
 UNITS = {"flop": "FLOP", "energy_j": "J", "seconds": "s"}
 NAMES = {"flop": "FLOP", "energy_j": "energy", "seconds": "time"}
@@ -74,6 +77,7 @@ def scaling_sheet(data: StudyData, verdict: Verdict) -> Sheet:
         Column("floor", "floor E"),
         Column("decades", "decades"),
         Column("held_out", "held-out decade", words=True),
+        Column("best_form", "best form on the top decade", words=True),
         Column("identified", "exponent and floor", words=True),
     )
     lines, before = [], None
@@ -86,20 +90,74 @@ def scaling_sheet(data: StudyData, verdict: Verdict) -> Sheet:
             interval(s, "floor"),
             figure(s.law.decades if s.law else None),
             words(held_out(s)),
+            words(s.heldout.forecasts[0].form if s.heldout else ""),
             words(identified(s)),
         )
         about = {"task": s.task, "condition": s.condition, "model": s.model, "axis": s.axis}
         lines.append(Line((place, s.model, axis_title(s.axis)), cells, "", before not in (None, place), about))
         before = place
     notes = [f"Intervals: {', '.join(_methods(verdict.scalings))}."] if _methods(verdict.scalings) else []
-    notes.append("Held-out decade: whether the fit without the top decade of cost predicts it.")
+    notes.append(
+        "Held-out decade: whether the fit without the top decade of cost predicts it; best form: which of power, "
+        "power + floor, broken power and exponential comes nearest to it."
+    )
     title = "Scaling: error = E + A·cost^(−α)"
     keys = ("task", "model", "axis")
     return Sheet("scaling", title, keys, columns, tuple(lines), tuple(notes), empty="No scaling was fitted.")
 
 
+def surface_sheet(verdict: Verdict) -> Sheet:
+    """The law in size and data of every model, where the study varies both."""
+    names = ("exponent_n", "exponent_d", "floor")
+    columns = (
+        Column("exponent_n", "α of N"),
+        Column("exponent_d", "β of D"),
+        Column("floor", "floor E"),
+        Column("optimal_exponent", "a of N_opt ∝ C^a"),
+        Column("told", "what the data tell", words=True),
+    )
+    lines, before = [], None
+    for s in verdict.surfaces:
+        place, reason = where(s.task, s.condition), "; ".join(s.reasons)
+        cells = [_of_surface(s, name, reason) for name in names]
+        cells += [figure(s.law.optimal_exponent if s.law and not s.reasons else None, reason=reason)]
+        cells += [words(reason or "identified")]
+        about = {"task": s.task, "condition": s.condition, "model": s.model}
+        lines.append(Line((place, s.model), tuple(cells), "", before not in (None, place), about))
+        before = place
+    found = {f"{100 * i.level:g}% by {i.method}" for s in verdict.surfaces for i in s.intervals.values()}
+    notes = (f"N: parameters; D: training windows. Intervals: {', '.join(sorted(found)) or 'none'}.",)
+    title, empty = "Size and data: error = E + A/N^α + B/D^β", "Not fitted: no model varies both its size and its data."
+    return Sheet("size_and_data", title, ("task", "model"), columns, tuple(lines), notes, empty=empty)
+
+
+def _of_surface(s: Surface, name: str, reason: str) -> Cell:
+    if s.law is None:
+        return Cell(reason=reason)
+    value, found = getattr(s.law, name), s.intervals.get(name)
+    if found is None:
+        cell = figure(value, reason=reason)
+    else:
+        cell = figure(value, found.low, found.high, level=found.level, method=found.method, reason=reason)
+    return replace(cell, text=f"({cell.text})", aside="") if s.law.identifiability.flat else cell
+
+
+def improvement_sheet(verdict: Verdict) -> Sheet:
+    """How probably a run of a structured model ends better than one of a black box, averaged over tasks."""
+    lines = []
+    for (first, second), e in verdict.improvement.items():
+        cell = figure(e.value, e.low, e.high, level=e.level, reason=e.reason)
+        lines.append(Line((f"{first} – {second}",), (cell,), about={"model": first, "other": second}))
+    notes = ("Probability that a run of the first ends with the lower error than one of the second, mean over tasks.",)
+    columns = (Column("improvement", "probability of improvement"),)
+    return Sheet("improvement", "Structured against black box, over tasks", ("models",), columns, tuple(lines), notes)
+
+
 def aggregated_sheet(summary: Summary, verdict: Verdict) -> Sheet:
-    """One row a model over all tasks, for studies of more tasks than anybody reads one by one."""
+    """One row a model over all tasks."""
+    once = np.zeros(len(summary.data), dtype=bool)
+    once[summary.data.distinct()] = True
+    status = summary.data.runs["status"]
     marked = best_errors(summary)
     by_model: dict[str, list[Row]] = {}
     for rows in summary.rows.values():
@@ -109,7 +167,8 @@ def aggregated_sheet(summary: Summary, verdict: Verdict) -> Sheet:
     for model, rows in sorted(by_model.items(), key=lambda item: (item[1][0].reference, item[0])):
         counts: dict[str, int] = {}
         for row in rows:
-            for name, n in row.counts.items():
+            alone = row.counts if once.all() else Counter(status[row.runs[once[row.runs]]].tolist())
+            for name, n in alone.items():
                 counts[name] = counts.get(name, 0) + n
         least = sum(row is ranked[0] for row in rows for ranked in [summary.rows[row.task, row.condition]])
         estimate = verdict.interquartile_mean.get(model)
@@ -126,12 +185,13 @@ def aggregated_sheet(summary: Summary, verdict: Verdict) -> Sheet:
         Column("runs", "runs", words=True),
         Column("tasks", "tasks"),
         Column("least_error", "least error"),
-        Column("best", "significantly"),
+        Column("best", "significant"),
         Column("interquartile_mean", "error against the black box"),
     )
     notes = (
         "Least error: on how many tasks the model's test error is the least; significantly: after Holm's correction.",
-        "Error against the black box: interquartile mean over tasks and seeds of the relative error at the end.",
+        "Error against the black box: interquartile mean over tasks and seeds of the relative error at the end; its "
+        "interval by a bootstrap stratified by task.",
     )
     return Sheet("models", "Models over all tasks", ("model",), columns, tuple(lines), notes)
 

@@ -19,6 +19,8 @@ from reports.study import StudyData
 from reports.study_tables.curves import Curves, codes, column, split
 
 COSTS = ("train_flop", "train_energy_j", "train_seconds")
+PERSISTENCE = "persistence"  # the reference that predicts no change
+MOST_TARGETS = 2  # where the study asks for none
 REACHED = ("flop", "energy_j", "seconds")  # the axes along which costs to reach an error are given
 
 
@@ -196,7 +198,8 @@ def geometric_mean(values: np.ndarray, *factors: np.ndarray, level: float = 0.9)
 
 
 def _targets(summary: Summary, rows: Sequence[Row]) -> tuple[float, ...]:
-    """Those of the study, or round errors that tell the models apart."""
+    """Those of the study, or round errors that tell apart the models that learn: below what any of them has untrained
+    and below persistence, as far as any of them comes there, so that none is had for nothing."""
     data, curves = summary.data, summary.curves
     if data.targets:
         return tuple(sorted(data.targets, reverse=True))
@@ -208,7 +211,13 @@ def _targets(summary: Summary, rows: Sequence[Row]) -> tuple[float, ...]:
         if not row.reference and len(begun) and row.error.value > 0:
             starts.append(float(np.median(begun)))
             ends.append(row.error.value)
-    return tuple(choose_targets(starts, ends))
+    levels = [row.error.value for row in rows if row.model == PERSISTENCE and row.error.value > 0]
+    for bound in (min([*starts, *levels], default=0.0), min(levels, default=0.0)):
+        below = [end for end in ends if end < bound]
+        targets = choose_targets([bound], below, MOST_TARGETS) if below else []
+        if targets := [target for target in targets if target < bound]:
+            return tuple(targets)
+    return tuple(choose_targets(starts, ends, MOST_TARGETS))
 
 
 def _add_reach(summary: Summary, configurations: np.ndarray) -> None:

@@ -21,6 +21,7 @@ from reports.verdict.laws import How, fitted, reference_of, scaling_of
 from reports.verdict.overall import Finals, improvement, interquartile_means, mean_improvement, profiles
 from reports.verdict.prices import Prices, break_even, break_even_simulator, default_targets, extrapolate
 from reports.verdict.remarks import remarks
+from reports.verdict.surfaces import fitted_surface, surfaces_of
 from reports.verdict.types import BreakEven, Contest, Estimate, Extrapolation, Scaling, Verdict
 from reports.verdict.words import headline
 
@@ -71,6 +72,8 @@ def judge(
     with _mapping(workers if to_fit > FEW else 1) as each:
         scalings = dict(zip(prepared, each(partial(fitted, how=how), prepared.values()), strict=True))
         matches = _matches(data, scalings, chosen, how, each)
+        trained = {key: curves[key] for key in sorted(curves, key=_order(data)) if not is_reference(data, key[2])}
+        surfaces = tuple(each(partial(fitted_surface, how=how), surfaces_of(data, trained)))
     improvements, overall = _improvements(data, matches, how)
     contests = _contests(matches, improvements, how)
     models = [*data.structured, *(m for m in data.black_box if m not in data.structured)]
@@ -86,6 +89,7 @@ def judge(
         interquartile_mean=_interquartile(data, every, models, how),
         improvement=overall,
         notes=remarks(data, chosen, every),
+        surfaces=surfaces,
     )
 
 
@@ -192,8 +196,8 @@ def _contests(
 def _extrapolations(
     data: StudyData, scalings: Sequence[Scaling], how: How, prices: Prices | None
 ) -> tuple[Extrapolation, ...]:
-    """Along training FLOP, of every model that is not a reference."""
-    chosen = [s for s in scalings if s.axis == "flop" and not is_reference(data, s.model)]
+    """Along training FLOP, with tuning charged too where there was any, of every model that is not a reference."""
+    chosen = [s for s in scalings if s.axis in ("flop", "tuned_flop") and not is_reference(data, s.model)]
     best: dict[tuple[str, str], float] = {}
     for s in chosen:
         if len(s.error):

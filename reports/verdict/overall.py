@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from scipy.special import ndtr, ndtri, stdtrit
 from scipy.stats import trim_mean
 
 from experiments.record import DIVERGED, FINISHED, OUT_OF_MEMORY
@@ -44,7 +45,8 @@ class Finals:
 
 def improvement(finals: Finals, first: np.ndarray, second: np.ndarray, how: How) -> tuple[Estimate, Bootstrap | None]:
     """P(a run of the first ends with a lower error than one of the second), ties counted half, over all pairs of runs;
-    the interval by the cluster bootstrap over draws and seeds, the same for both."""
+    the interval by the cluster bootstrap over draws and seeds, the same for both, and at least Wilson's of as many runs
+    as there are clusters: where every run of one betters every run of the other no resample differs."""
     first, second = finals.chosen(first), finals.chosen(second)
     if not (len(first) and len(second)):
         return Estimate(None, level=how.level, reason="one of the two has no run with a result"), None
@@ -63,7 +65,7 @@ def improvement(finals: Finals, first: np.ndarray, second: np.ndarray, how: How)
     weights, without = resampled(varying, how.resamples, how.seed)
     levels = tuple(map(len, without[: len(varying)]))
     boot = Bootstrap(("quantity",), of(np.ones((1, len(together))))[0], of(weights), tuple(map(of, without)), levels)
-    return _share(estimate(boot, how.level)), boot
+    return _at_least_wilson(_share(estimate(boot, how.level)), min(levels)), boot
 
 
 def mean_improvement(boots: Sequence[Bootstrap], values: Sequence[float], how: How) -> Estimate:
@@ -78,12 +80,14 @@ def mean_improvement(boots: Sequence[Bootstrap], values: Sequence[float], how: H
         known = boot.replicates[~np.isnan(boot.replicates[:, 0]), 0]
         errors.append(rng.choice(known, size=how.resamples))
     low, high = np.quantile(np.mean(errors, axis=0), ((1 - how.level) / 2, (1 + how.level) / 2))
-    return _share(Estimate(mean, float(min(low, mean)), float(max(high, mean)), how.level))
+    found = _share(Estimate(mean, float(min(low, mean)), float(max(high, mean)), how.level))
+    return _at_least_wilson(found, sum(min(boot.levels) for boot in boots))
 
 
 def interquartile_means(ends: dict[str, list[np.ndarray]], how: How) -> dict[str, Estimate]:
     """Of each model, from its errors relative to the black box, by task: the mean of the middle half of all, with a
-    bootstrap stratified by task (runs are drawn again within each)."""
+    bootstrap stratified by task (runs are drawn again within each), its percentiles widened for how few runs a task
+    has."""
     found = {}
     for model, tasks in sorted(ends.items()):
         tasks = [np.sort(values) for values in tasks if len(values)]
@@ -99,7 +103,8 @@ def interquartile_means(ends: dict[str, list[np.ndarray]], how: How) -> dict[str
         drawn = np.concatenate([rng.choice(values, (how.resamples, len(values))) for values in tasks], axis=1)
         with np.errstate(invalid="ignore"):
             means = np.asarray(trim_mean(drawn, QUARTER, axis=1))
-        low, high = np.quantile(means, ((1 - how.level) / 2, (1 + how.level) / 2), method="inverted_cdf")
+        tail = _tail((1 - how.level) / 2, [len(values) for values in tasks])
+        low, high = np.quantile(means, (tail, 1 - tail), method="inverted_cdf")
         found[model] = Estimate(value, float(min(low, value)), float(max(high, value)), how.level)
     return found
 
@@ -138,3 +143,22 @@ def _share(e: Estimate) -> Estimate:
     if e.low is None or e.high is None:
         return e
     return Estimate(e.value, max(e.low, 0.0), min(e.high, 1.0), e.level, e.reason)
+
+
+def _at_least_wilson(e: Estimate, count: int) -> Estimate:
+    """The interval, widened to that of a share of `count` independent trials (Wilson 1927, JASA 22:209)."""
+    if e.value is None or e.low is None or e.high is None:
+        return e
+    z2 = float(ndtri((1 - e.level) / 2)) ** 2 / count
+    centre = (e.value + z2 / 2) / (1 + z2)
+    half = np.sqrt(z2 * (e.value * (1 - e.value) + z2 / 4)) / (1 + z2)
+    low, high = max(float(centre - half), 0.0), min(float(centre + half), 1.0)
+    return Estimate(e.value, min(e.low, low, e.value), max(e.high, high, e.value), e.level, e.reason)
+
+
+def _tail(tail: float, counts: Sequence[int]) -> float:
+    """The tail of the percentiles to take where strata are as small as `counts`: √(n/(n − 1))·t, n of the least that
+    varies (as Hesterberg 2015, Am. Stat. 69:371, of one stratum)."""
+    several = [count for count in counts if count > 1]
+    least, degrees = min(several), sum(several) - len(several)
+    return float(ndtr(np.sqrt(least / (least - 1)) * stdtrit(degrees, tail)))

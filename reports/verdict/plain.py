@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from reports.verdict.types import Scaling, Verdict
+from reports.verdict.types import Scaling, Surface, Verdict
 
-LEFT_OUT = ("boot",)  # the resamples: large, and made again from the seed
+# The resamples, which are large and made again from the seed; and what runs.parquet has.
+LEFT_OUT = {Scaling: ("boot",), Surface: ("n", "d", "error", "cluster")}
 NEVER = "never"
 
 
@@ -22,7 +23,7 @@ def verdict_json(verdict: Verdict) -> dict[str, Any]:
 
 def _plain(value: Any) -> Any:
     if is_dataclass(value) and not isinstance(value, type):
-        left_out = LEFT_OUT if isinstance(value, Scaling) else ()
+        left_out = LEFT_OUT.get(type(value), ())
         found = {f.name: _plain(getattr(value, f.name)) for f in fields(value) if f.name not in left_out}
         number = getattr(value, "value", None)
         if isinstance(number, float) and math.isinf(number):

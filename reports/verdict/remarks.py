@@ -20,9 +20,7 @@ def remarks(data: StudyData, axes: Sequence[str], scalings: Sequence[Scaling]) -
         return ("The study has no records.",)
     results = int(np.isin(runs["status"][data.distinct()], FINAL).sum())
     if data.planned > results:
-        lines.append(
-            f"{results} of {data.planned} planned runs have a result: what is missing may change the verdict."
-        )
+        lines.append(f"{results} of {data.planned} planned runs have a result: what is missing may change the verdict.")
     if len(set(data.hashes)) > 1:
         lines.append(f"The study file was changed while it ran: its runs come from {len(set(data.hashes))} versions.")
     elif data.hashes and data.hash and data.hash not in data.hashes:

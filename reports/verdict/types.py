@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from reports.scaling import Bootstrap, HeldOut, Identifiability, Interval, PowerLaw
+from reports.scaling import Bootstrap, Chinchilla, HeldOut, Identifiability, Interval, PowerLaw
 
 # What can be said of a structured model against a black box, on one task, along one axis of cost.
 ESCAPES = "escapes the wall"  # its exponent is larger, and the held-out decade is predicted
@@ -52,6 +52,27 @@ class Scaling:
     band: np.ndarray | None = None
     reasons: tuple[str, ...] = ()
     start: float | None = None
+
+
+@dataclass(frozen=True)
+class Surface:
+    """How the error of one model falls with its size and with its data: L = E + A/N^α + B/D^β over runs that finished.
+
+    `n`, `d`, `error`, `cluster`: (runs,) parameters, training windows, final test error, and (runs, 2) draw and seed.
+    `intervals`: of floor, exponent_n and exponent_d; empty without spread. `law` is None where nothing can be fitted;
+    `reasons` say why, or what the data cannot tell of it.
+    """
+
+    task: str
+    condition: str
+    model: str
+    n: np.ndarray
+    d: np.ndarray
+    error: np.ndarray
+    cluster: np.ndarray
+    law: Chinchilla | None = None
+    intervals: dict[str, Interval] = field(default_factory=dict)
+    reasons: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -143,7 +164,8 @@ class Verdict:
     """All that a study says. `headline`: one or two sentences, in words. `profiles`: by axis, for each model the share
     of tasks on which its error is within a factor τ of the best, (τ, share). `interquartile_mean`: of final errors
     relative to the black box, over tasks and seeds, by model. `improvement`: by (structured, black box), the
-    probability that a run of the first has the lower final error, averaged over tasks."""
+    probability that a run of the first has the lower final error, averaged over tasks. `surfaces`: the laws in size and
+    data, where a study varies both."""
 
     headline: str
     scalings: tuple[Scaling, ...]
@@ -155,6 +177,7 @@ class Verdict:
     interquartile_mean: dict[str, Estimate] = field(default_factory=dict)
     improvement: dict[tuple[str, str], Estimate] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    surfaces: tuple[Surface, ...] = ()
 
     def scaling(self, task: str, model: str, axis: str = "flop", condition: str = "") -> Scaling | None:
         for s in self.scalings:

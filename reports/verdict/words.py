@@ -62,9 +62,7 @@ def contest_sentence(c: Contest) -> str:
     if c.says == OFFSET:
         return f"{head} differs from {second} by an offset only: {exponents}; {numbers}."
     if c.says == CROSSED:
-        return (
-            f"{head} hits a floor, and {second} is better from {crossing(c, unit)}: {exponents}; {numbers}."
-        )
+        return f"{head} hits a floor, and {second} is better from {crossing(c, unit)}: {exponents}; {numbers}."
     if c.says == CATCHES_UP:
         return f"{head} is ahead, but {second} catches up, from {crossing(c, unit)}: {exponents}; {numbers}."
     if c.says == BEHIND:

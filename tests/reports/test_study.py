@@ -66,3 +66,48 @@ def test_a_black_box_without_the_dial_meets_the_structured_model_at_each_of_its_
     verdict = judge(StudyData(**{**vars(data), "runs": wide, "points": points}), resamples=20, axes=["flop"])
     assert {c.condition for c in verdict.contests} == {"fidelity=0", "fidelity=0.1"}
     assert all(c.error_ratio.value is not None or c.reasons for c in verdict.contests)
+
+
+def test_conditions_that_do_not_contradict_each_other_are_joined() -> None:
+    """A setting of one model and a setting of another: both meet under the two together, and references under all."""
+    runs, points = tables(
+        [("a", "mlp", f"depth={d}") for d in (1, 2)]
+        + [("a", "hybrid", f"fidelity={f}") for f in (0, 1)]
+        + [("a", "linear", "")]
+    )
+    wide, theirs = spread(runs, points)
+    both = [f"depth={d} fidelity={f}" for d in (1, 2) for f in (0, 1)]
+    for model, copies in (("mlp", 1), ("hybrid", 1), ("linear", 1)):
+        assert sorted(wide["condition"][wide["model"] == model]) == sorted(both * copies), model
+    assert len(theirs["run"]) == sum(2 * n for n in (1, 2, 3, 4)) + 4 * 5
+    data = StudyData("s", "h", wide, theirs)
+    assert data.distinct().tolist() == sorted({wide["identity"].tolist().index(i) for i in set(wide["identity"])})
+    # Given or found, the places are the same.
+    names = [("a", "depth=1"), ("a", "depth=2"), ("a", "fidelity=0"), ("a", "fidelity=1"), ("a", "")]
+    again, _ = spread(runs, points, (np.arange(5), names))
+    assert again["condition"].tolist() == wide["condition"].tolist()
+
+
+def test_a_run_that_stands_for_several_conditions_counts_once() -> None:
+    from reports.page.contents import contents
+    from reports.page.payload import payload
+    from reports.study_tables import summarise
+    from reports.study_tables.facts import facts_sheet, missing
+
+    data = world(["lorenz63"], sizes=2, seeds=2, references=True)
+    whole = len(data)
+    mine = data.runs["model"] == data.structured[0]
+    dial = np.where(data.runs["seed"] % 2 == 0, "fidelity=0", "fidelity=0.1").astype(object)
+    runs, points = spread({**data.runs, "condition": np.where(mine, dial, "").astype(object)}, data.points)
+    wide = StudyData(**{**vars(data), "runs": runs, "points": points, "planned": whole + 1})
+    assert len(wide) > whole
+    facts = {line.keys[0]: line.cells[0].text for line in facts_sheet(wide).lines}
+    assert facts["runs"] == f"{whole} of {whole + 1} planned" and facts["by status"] == f"finished {whole}"
+    assert missing(wide) == [f"Partial: {whole} of {whole + 1} runs have a record; 1 is missing."]
+    verdict = judge(wide, resamples=10, axes=["flop"])
+    assert f"{whole} of {whole + 1} planned runs have a result" in " ".join(verdict.notes)
+    summary = summarise(wide)
+    loaded = payload(summary, verdict)
+    page = contents(summary, verdict, loaded)
+    assert (page["runs"], page["planned"], page["status"]) == (whole, whole + 1, [f"{whole} finished"])
+    assert loaded["totals"]["runs"] == len(set(loaded["runs"]["identity"])) == whole
