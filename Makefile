@@ -18,10 +18,10 @@ study: .venv/.stamp
 	@$(BIN)/python -m experiments sweep study=quick $(ARGS)
 	@$(BIN)/python -m experiments report study=quick
 
-test: lint .venv/.all
+test: lint
 	$(BIN)/pytest -m "not slow" $(ARGS)
 
-lint: .venv/.stamp
+lint: .venv/.all
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
@@ -29,7 +29,7 @@ lint: .venv/.stamp
 bench: .venv/.stamp
 	$(BIN)/python -m benchmarks $(ARGS)
 
-# What only the tests use: the engines of a cluster, and the TPU compiler, which runs on any Linux machine of this kind.
+# What only tests and types need: the engines of a cluster, and the TPU compiler, which runs on any Linux machine of this kind.
 .venv/.all: .venv/.stamp
 	@extras=dev,cluster; test "$$(uname -s)-$$(uname -m)" != Linux-x86_64 || extras=$$extras,tpu; \
 	$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e ".[$$extras]"

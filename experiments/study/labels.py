@@ -31,7 +31,8 @@ def label(keys: Sequence[str], config: Mapping[str, Any]) -> str:
 def value_text(value: Any) -> str:
     """A value of a configuration for people, as in YAML."""
     if isinstance(value, float):
-        return f"{value:g}"
+        short = f"{value:g}"
+        return re.sub(r"e\+?(-?)0*", r"e\1", short if float(short) == value else repr(value))  # 1e12 and 1e-3
     if isinstance(value, list | tuple):
         return ",".join(value_text(item) for item in value)
     if value is None or isinstance(value, bool):

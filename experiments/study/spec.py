@@ -79,7 +79,8 @@ class Study:
     def by_task(self) -> dict[str, tuple[str, ...]]:
         """By task, the axes along which its configurations differ, sorted; not task, model, seeds and data draws.
 
-        A key of which some blocks of a model say something and others nothing differs too.
+        A key of which some blocks of a model say something and others nothing differs too. A budget does where a block
+        gives several: else it is where each configuration's curve ends, and a curve is valid all along.
         """
         values: dict[tuple[str, str, str], set[str]] = {}
         own = {"task", "model", "budget", "experiment", SEED, DRAW}
@@ -88,6 +89,8 @@ class Study:
         for block, of in zip(self.grid, pairs, strict=True):
             for key, (task, model) in itertools.product(keys, of):
                 said = block.get(key, (...,))  # ... where it says nothing
+                if key.startswith("budget.") and len(said) < 2:
+                    continue
                 values.setdefault((task, model, key), set()).update(map(repr, said))
         found: dict[str, set[str]] = {task: set() for of in pairs for task, _ in of}
         for (task, _, key), seen in values.items():

@@ -371,7 +371,7 @@ def test_mistakes(changes: dict[str, Any], says: list[str]) -> None:
 def test_two_budgets_that_every_model_has_are_no_contradiction() -> None:
     plan = planned(grid=grid(budget__flop=[1e8, 1e9]), settings={}, references=["linear"])
     assert {unit.configuration for unit in plan.units if unit.role == RUN} == {
-        f"flop={flop} width={width}" for flop in ("1e+08", "1e+09") for width in (8, 16)
+        f"flop={flop} width={width}" for flop in ("1e8", "1e9") for width in (8, 16)
     }
     assert sum(unit.role == REFERENCE for unit in plan.units) == 2  # a fit with an end of its own is the same run
 

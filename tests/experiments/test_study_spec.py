@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -288,3 +289,13 @@ def test_draws_have_the_law_that_is_asked_for() -> None:
     assert abs(columns["b"][1000] - 3) < 2 * 0.055
     assert set(columns["c"]) == {1, 2, 3} and all(isinstance(value, int) for value in columns["c"])
     assert {draw["training.d"] for draw in draws} == {"x", None}
+
+
+def test_a_budget_that_each_configuration_has_one_of_is_no_part_of_its_name() -> None:
+    sizes = ((8, 1e8), (16, 1e9))
+    blocks = [copy.deepcopy(grid(model__width=[w], budget__flop=[c])["grid"]) for w, c in sizes]
+    study = made(grid=blocks, settings={})
+    config = {"task": {"name": "pendulum"}, "model": {"name": "mlp", "width": 16}, "budget": {"flop": 1e9}}
+    assert study.configuration(config) == "width=16"
+    both = made(**grid(budget__flop=[1e8, 1e9]), settings={})
+    assert both.configuration(config) == "flop=1e9 width=16"
