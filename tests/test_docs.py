@@ -15,6 +15,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS.append(ROOT / "reports" / "studies" / "README.md")
 # Appended to every `run`: the same command with little data, little training and one seed.
 SMALL = ["task.n_train=4", "task.n_val=2", "task.n_test=2", "task.horizon=2"]
 QUICK = ["budget.flop=2e8", "seed=0", "training.batch=8"]
@@ -47,6 +48,7 @@ def small(command: str, runs: Path, data: Path) -> list[str]:
     elif words[0] in ("sweep", "report", "status", "watch", "dashboard", "compact"):
         words = [word.replace("study=quick", f"study={data.with_name('quick.yaml')}") for word in words]
         words += ["--runs", str(runs), *(["--once"] if words[0] == "watch" and "--once" not in words else [])]
+        words += ["--out", str(runs.with_name("out"))] if words[0] == "report" else []
     elif words[0] == "merge":
         words = ["merge", str(runs), "--runs", str(runs.with_name("all"))]
     return [sys.executable, "-m", "experiments", *words]
