@@ -1,4 +1,4 @@
-"""The studies whose records and reports are committed: complete, of the committed file, and judged as their page says."""
+"""The studies whose records and reports are committed: complete, of the committed file, judged as their pages say."""
 
 from __future__ import annotations
 
