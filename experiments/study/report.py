@@ -32,13 +32,13 @@ def write_study_report(
     out: str | None,
     shown: str = "terminal",
     targets: Sequence[float] | None = None,
-    grid: str = "world",
+    grid: str | None = None,
     report: Reporter | None = None,
 ) -> list[Path]:
     """Print one format and write all files to `out` (by default the study's folder in RUNS); returns their paths.
 
     `words`: study=NAME and the settings that it was swept with. `targets`: errors whose cost is asked for, instead of
-    the study's own. `grid`: whose CO2 per kWh counts. Raises UserError for every mistake.
+    the study's own. `grid`: whose CO2 per kWh counts; without one CO2 is not told. Raises UserError for every mistake.
     """
     report = report or Reporter()
     for target in targets or ():
@@ -96,8 +96,9 @@ def write_parquet(data: StudyData, path: Path) -> None:
         connection.sql("SELECT * FROM runs").to_parquet(str(path))
 
 
-def prices_of(data: StudyData, grid: str) -> Prices:
-    """What the device that most runs were on costs by the hour, as far as the catalogue knows, and what the grid emits.
+def prices_of(data: StudyData, grid: str | None) -> Prices:
+    """What the device that most runs were on costs by the hour, as far as the catalogue knows, and what the grid emits
+    where one is named.
 
     Raises UserError for an unknown grid.
     """
@@ -105,7 +106,7 @@ def prices_of(data: StudyData, grid: str) -> Prices:
     from hardware.grid import GridError, carbon_intensity
 
     try:
-        carbon = carbon_intensity(grid).g_per_kwh
+        carbon = None if grid is None else carbon_intensity(grid).g_per_kwh
     except GridError as error:
         raise UserError(f"--grid: {error.args[0]}") from None
     names = Counter(str(name) for name in data.runs["device_name"].tolist() if name)
@@ -113,7 +114,7 @@ def prices_of(data: StudyData, grid: str) -> Prices:
     entry = match(device) if device else None
     price = entry.get("price_usd_per_hour") if entry is not None else None
     usd = None if price is None else float(price.value)
-    return Prices(usd_per_hour=usd, co2_g_per_kwh=carbon, device=entry.name if entry else device, grid=grid)
+    return Prices(usd_per_hour=usd, co2_g_per_kwh=carbon, device=entry.name if entry else device, grid=grid or "")
 
 
 def _data(study: Study, store: Store) -> StudyData:

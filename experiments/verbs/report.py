@@ -19,7 +19,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--format", choices=FORMATS, default="terminal", help="what to print (all are written)")
     parser.add_argument("--target", type=float, action="append", help="an error whose cost is asked for (repeatable)")
     parser.add_argument("--mix-joules", action="store_true", help="of a task: rank measured and modelled ones together")
-    parser.add_argument("--grid", default="world", help="of a study: the power grid whose CO2 counts (default: world)")
+    parser.add_argument("--grid", help="of a study: the power grid whose CO2 is told, as in --grid FRA")
 
 
 def main(options: argparse.Namespace) -> int:

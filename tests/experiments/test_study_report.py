@@ -200,6 +200,7 @@ def test_a_page_that_cannot_be_made_does_not_cost_the_rest(
 def test_prices_are_of_the_device_most_runs_were_on() -> None:
     data = world(seeds=2)
     assert prices_of(data, "world").usd_per_hour is None and prices_of(data, "world").co2_g_per_kwh
+    assert prices_of(data, None).co2_g_per_kwh is None, "no grid is assumed"
     data.runs["device_name"][1:] = "NVIDIA H100 80GB HBM3"
     found = prices_of(data, "world")
     assert found.usd_per_hour and "h100" in found.device.lower()
