@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,6 +22,16 @@ os.environ |= {
     "JAX_PLATFORMS": "cpu",
     "WANDB_MODE": "offline",
 }
+
+
+@pytest.fixture(autouse=True)
+def console_log_of_one_test() -> Iterator[None]:
+    """A command that runs in this process puts our log on the console; the next test has its own."""
+    before = logging.root.handlers[:]
+    yield
+    for handler in logging.root.handlers[:]:
+        if type(handler).__name__ == "RichHandler" and handler not in before:
+            logging.root.removeHandler(handler)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
