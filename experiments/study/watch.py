@@ -101,10 +101,7 @@ def picture(found: Status, errors: Errors, metric: str, go_on: str = "") -> Rend
 def _models(found: Status, errors: Errors, metric: str) -> Table:
     """A row for each task and model: how far it is, and its error so far."""
     table = _table(["task", "model", "done", "diverged", "error so far"], numbers=(2, 3, 4))
-    table.caption, table.caption_justify = (
-        f"error so far: {clean(metric)} on test data, median of finished runs",
-        "left",
-    )
+    table.caption = f"error so far: {clean(metric)} on test data, median of finished runs"
     rows: dict[tuple[str, str], list[Row]] = {}
     for row in found.rows:
         rows.setdefault((row.task, row.model), []).append(row)
@@ -124,12 +121,11 @@ def _units(found: Status) -> Table:
         table.add_row(f"{clean(unit.host)} {unit.pid}", *unit.cells())
     more = len(found.running_units) - SHOWN
     table.caption = f"error now: {PRIMARY} on validation data" + (f"; and {more} more units" if more > 0 else "")
-    table.caption_justify = "left"
     return table
 
 
 def _table(titles: list[str], numbers: tuple[int, ...]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="dim")
+    table = Table(box=None, pad_edge=False, header_style="dim", caption_justify="left")
     for index, title in enumerate(titles):
         table.add_column(Text(title), justify="right" if index in numbers else "left", no_wrap=True)
     return table
