@@ -18,16 +18,22 @@ from typing import Any, ClassVar
 import numpy as np
 
 Array = Any  # a NumPy, JAX or torch array: no common base class exists
+PAIRS = "pairs"  # the key of pair weights in a system's parameter values
 
 
 @dataclass(frozen=True)
 class Structure:
     """What is true of a system whatever its parameters.
 
-    `agents`: number of interchangeable bodies, on the second axis from the end, or None. `space_dim`: dimensions of
-    the space they live in; the first `space_dim` variables are positions, with order 2 the next ones velocities.
-    `order`: order of the differential equation. `symmetries`: names among "translation", "rotation", "permutation",
-    "time", "scale". `conserved`: names of invariants that are constant in time.
+    `agents`: number of bodies, on the second axis from the end, or None. `space_dim`: dimensions of the space they
+    live in; the first `space_dim` variables are positions, with order 2 the next ones velocities. `pairwise`: whether
+    what they do to each other is a sum over pairs. `box`: side of the periodic box in which distances are taken, or
+    None; positions themselves are not wrapped, so that trajectories are continuous.
+    `grid`: numbers of points of a field on a periodic domain of lengths `extent`, or None; the points, in C order, are
+    the second axis from the end of the state.
+    `order`: order of the differential equation in time. `symmetries`: names among `SYMMETRIES`. `conserved`: names of
+    invariants that are constant in time. `canonical`: pairs of variables (q, p) with dq/dt = dH/dp and dp/dt = -dH/dq,
+    H being the invariant "energy"; of the undamped, undriven equations only.
     """
 
     agents: int | None = None
@@ -35,6 +41,16 @@ class Structure:
     order: int = 1
     symmetries: tuple[str, ...] = ()
     conserved: tuple[str, ...] = ()
+    pairwise: bool = False
+    box: float | None = None
+    grid: tuple[int, ...] | None = None
+    extent: tuple[float, ...] = ()
+    canonical: tuple[tuple[str, str], ...] = ()
+
+
+# translation, rotation and reflection of the agents' space (reflection: of its first axis); permutation of the agents;
+# time: the field does not depend on it; scale: a power law of lengths; shift: translation along a field's grid.
+SYMMETRIES = ("translation", "rotation", "reflection", "permutation", "time", "scale", "shift")
 
 
 @dataclass(frozen=True)
@@ -43,7 +59,8 @@ class System(ABC):
 
     Class variables a subclass sets: `positive`, fields that must be > 0; `non_negative`, fields that must be >= 0;
     `parameters`, the fields a fit may adjust; `term_names`, every term; `known_terms`, those a hybrid model
-    is told unless the user says otherwise.
+    is told unless the user says otherwise; `stiff`: whether its time scales differ so much that an explicit solver
+    would need steps far below what the solution's shape asks for; `linear_terms`, see `linear_multiplier`.
     """
 
     parameters: ClassVar[tuple[str, ...]] = ()
@@ -51,6 +68,8 @@ class System(ABC):
     known_terms: ClassVar[tuple[str, ...]] = ()
     positive: ClassVar[tuple[str, ...]] = ()
     non_negative: ClassVar[tuple[str, ...]] = ()
+    stiff: ClassVar[bool] = False
+    linear_terms: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
         for f in fields(self):
@@ -71,8 +90,9 @@ class System(ABC):
     def terms(self, t: Array, y: Array, p: Mapping[str, Any], names: Collection[str]) -> dict[str, Array]:
         """The requested additive terms of dy/dt, each broadcastable to y, of shape (..., *state_shape).
 
-        `p` holds a value for every name in `parameters` (floats, or arrays that are being fitted). Intermediate
-        results are shared between terms, and only what `names` asks for is computed.
+        `p` holds a value for every name in `parameters` (floats, or arrays that are being fitted), and, for pairwise
+        systems, may hold PAIRS, weights (N, N) of what agent j (second index) does to agent i: 0 cuts that edge.
+        Intermediate results are shared between terms, and only what `names` asks for is computed.
         """
 
     @abstractmethod
@@ -85,10 +105,11 @@ class System(ABC):
 
     @property
     def state_shape(self) -> tuple[int, ...]:
-        """(D,) or, for interchangeable agents, (N, D)."""
-        agents = self.structure.agents
-        d = len(self.variables)
-        return (d,) if agents is None else (agents, d)
+        """(D,), or (N, D) for agents, or (P, D) for fields on P points."""
+        structure, d = self.structure, len(self.variables)
+        if structure.grid is not None:
+            return (math.prod(structure.grid), d)
+        return (d,) if structure.agents is None else (structure.agents, d)
 
     @property
     def time_scale(self) -> float:
@@ -99,6 +120,14 @@ class System(ABC):
         """Quantities of shape (...,) from states (..., *state_shape); those in `structure.conserved` are constant."""
         return {}
 
+    def linear_multiplier(self) -> np.ndarray | None:
+        """For fields: Fourier multipliers, complex (*shape of rfftn over the grid, D), of the terms in `linear_terms`,
+        which are linear, act on each variable alone and are diagonal in Fourier space; None where there are none.
+
+        What is stiff in a field is its highest derivative; given so, a solver can take it exactly.
+        """
+        return None
+
     @property
     def values(self) -> dict[str, float]:
         """The true value of every adjustable parameter."""
@@ -108,3 +137,30 @@ class System(ABC):
         """dy/dt at time t for states y of shape (..., *state_shape)."""
         parts = self.terms(t, y, self.values if p is None else p, self.term_names)
         return functools.reduce(operator.add, parts.values())
+
+
+@dataclass(frozen=True)
+class Map(System):
+    """A system in discrete time, y[n + 1] = step(y[n], u[n]), with independent random draws u; one step an `interval`.
+
+    Its field is the rate of the step without chance, (step(y, 0) - y) / interval: one Euler step of length `interval`
+    is one step of the map.
+    """
+
+    term_names: ClassVar[tuple[str, ...]] = ("step",)
+
+    @property
+    @abstractmethod
+    def interval(self) -> float:
+        """Time from one step to the next."""
+
+    @abstractmethod
+    def draw(self, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+        """Random draws (*shape, *draw's own shape) for `step`, independent and symmetric about 0."""
+
+    @abstractmethod
+    def step(self, y: Array, u: Array, p: Mapping[str, Any] | None = None) -> Array:
+        """States one interval after y, (..., *state_shape), with draws u; u may be the number 0."""
+
+    def terms(self, t: Array, y: Array, p: Mapping[str, Any], names: Collection[str]) -> dict[str, Array]:
+        return {"step": (self.step(y, 0.0, p) - y) / self.interval} if "step" in names else {}
