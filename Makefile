@@ -33,6 +33,8 @@ bench: .venv/.stamp
 .venv/.all: .venv/.stamp
 	@extras=dev,cluster; test "$$(uname -s)-$$(uname -m)" != Linux-x86_64 || extras=$$extras,tpu; \
 	$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e ".[$$extras]"
+	@# Alone: its systems are read from its source, for which it needs none of the packages that it depends on.
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt --no-deps dysts
 	@touch $@
 
 # The stamp is written last, so an interrupted installation is taken up again.

@@ -15,7 +15,7 @@ from hardware.devices import host_info
 FOLDER = Path(__file__).parent
 NAMES = (
     "start_up", "main_job", "flocking_errors", "step_ratio", "twins", "battery", "counting_overhead", "calibration",
-    "tpu", "scaling_fits", "verdict_calibration", "store", "cuda",
+    "tpu", "scaling_fits", "verdict_calibration", "store", "cuda", "large_flock",
 )  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from experiments.config_tree import REAL_DATA, check_choice, composed, group_names
 from experiments.errors import UserError, nearest
+from experiments.prior import DEFAULT, check_prior
 from experiments.task import DataFile, Protocol
 from hardware import catalogue
 from learners.backends import NAMES as BACKENDS
@@ -74,16 +75,22 @@ def settings(tree: dict[str, Any]) -> Settings:
     for target in targets or []:
         if isinstance(target, bool) or not isinstance(target, int | float) or not 0 < target < math.inf:
             raise UserError(f"targets must be errors above 0, but there is {target!r}")
-    task = tree["task"]
+    task, system = tree["task"], None
     if task["name"] == REAL_DATA:  # only to find mistakes before anything is loaded
         data_file(task)
     else:
-        protocol_from(task)
-        system_from(task["name"], task["system"])
+        system = system_from(task["name"], task["system"])
+        try:
+            protocol_from(task).check(system)
+        except ValueError as error:
+            raise UserError(f"task.{error}") from None
+    model = model_from(tree["model"])
+    prior = tree.get("prior", {"kind": DEFAULT})  # a plan of an older version says nothing of priors
+    check_prior(prior, model, tree["model"]["name"], task["name"], system)
     return Settings(
         tree=tree | {"references": list(dict.fromkeys(tree["references"])), "targets": targets},
         seeds=tuple(seeds),
-        model=model_from(tree["model"]),
+        model=model,
         model_name=tree["model"]["name"],
         task_name=tree["task"]["name"],
         budget=build(Budget, "budget", tree["budget"]),

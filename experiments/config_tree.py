@@ -24,16 +24,17 @@ from learners.backends.base import Recipe
 from learners.discovery import models
 from learners.learner import Budget
 from physics_models.discovery import systems
+from physics_models.priors.discovery import priors
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 REAL_DATA = "trajectories"
-GROUPS = ("task", "model", "budget", "training", "tracking", "experiment")
-LISTS = "seed|targets|references|task.variables"  # keys of which `key=a,b` is a list
+GROUPS = ("task", "model", "prior", "budget", "training", "tracking", "experiment")
+LISTS = "seed|targets|references|task.variables|task.hidden|task.ood"  # keys of which `key=a,b` is a list
 PATHS = "runs|task.path"  # keys whose value is taken as it is written
 
 
 def task_names() -> list[str]:
-    return sorted({*systems.names(), REAL_DATA})
+    return sorted({*systems.names(), *systems.examples(), REAL_DATA})
 
 
 def group_names(group: str) -> list[str]:
@@ -62,7 +63,7 @@ class Template:
 
     def __init__(self, choices: Mapping[str, Any]) -> None:
         for group, name in choices.items():
-            check_choice(group, name, _group_choices(group))
+            _check_group(group, name)
         if "experiment" in choices:  # a preset changes what the other groups say
             self._tree = _composed([f"{group}={name}" for group, name in choices.items()], [])
         else:
@@ -166,7 +167,7 @@ def _checked(word: str) -> str:
         value = override.value()
         for name in value if isinstance(value, list) and key == "experiment" else [value]:
             if not (name is None and key == "experiment"):
-                check_choice(key, name, _group_choices(key))
+                _check_group(key, name)
     return text
 
 
@@ -211,7 +212,7 @@ _KINDS = {"Integer": "whole number", "Float": "number", "Bool": "true or false"}
 
 
 def _group_choices(group: str) -> list[str]:
-    known = {"task": task_names(), "model": models.names(), "training": ["default"]}
+    known = {"task": task_names(), "model": models.names(), "prior": priors.names(), "training": ["default"]}
     return known.get(group) or group_names(group)
 
 
@@ -230,11 +231,40 @@ def _register() -> None:
     store.store(f"base_{REAL_DATA}", _structured(DataFile, [("name", str, REAL_DATA)]), group="task")
     for name in models.names():
         store.store(name, _structured(models.load(name), [("name", str, name)]), group="model")
+    for name, options in _prior_options().items():
+        store.store(name, options, group="prior")
     for name in systems.names():
         system = ("system", *_nested(_structured(systems.load(name))))
         # A system without a YAML of its own is a task as well; one with a YAML finds its schema as `base_NAME`.
         key = f"base_{name}" if (CONFIGS / "task" / f"{name}.yaml").exists() else name
         store.store(key, _structured(Protocol, [("name", str, name), system]), group="task")
+
+
+def _prior_options() -> dict[str, type]:
+    """The schema of each kind of prior. All have the options of all kinds, so that a study may vary the kind."""
+    kinds = {name: priors.load(name) for name in priors.names()}
+    others: dict[str, Any] = {}
+    for kind in kinds.values():
+        types = typing.get_type_hints(kind)
+        others |= {f.name: types[f.name] for f in dataclasses.fields(kind) if f.name != "delta"}
+    options: list[Any] = [("delta", float, 0.0)]
+    options += [(name, typing.Optional[typing.get_args(of)[0]], None) for name, of in others.items()]  # noqa: UP045
+    return {name: dataclasses.make_dataclass("Prior", [("kind", str, name), *options]) for name in kinds}
+
+
+def _check_group(group: str, name: Any) -> None:
+    """As `check_choice`. A member of a family of systems, as dysts/Aizawa, becomes a task when it is asked for."""
+    if group != "task" or "/" not in str(name):
+        return check_choice(group, name, _group_choices(group))
+    try:
+        kind = systems.load(name)
+    except (KeyError, ValueError) as error:
+        raise UserError(f"task={name}: {error.args[0]}") from None
+    family, _, member = name.partition("/")
+    schema = _structured(Protocol, [("name", str, name), ("system", *_nested(_structured(kind)))])
+    unit = kind().time_scale
+    node = schema(n_train=128, horizon=5 * unit, spacing=unit / 50)  # nobody has chosen times for it
+    ConfigStore.instance().store(member, node, group=f"task/{family}")
 
 
 def _nested(node: type) -> tuple[type, Any]:

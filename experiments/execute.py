@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from experiments import ood
 from experiments import record as status
 from experiments.checkpoint import UNREADABLE, Checkpoint
 from experiments.continued_meter import ContinuedMeter
@@ -19,7 +20,7 @@ from experiments.evaluate import PRIMARY, CurveErrors, Evaluation, measure_infer
 from experiments.interrupt import HeldSignals, Interrupted
 from experiments.job import Attempt, Job, Lane
 from experiments.make_record import make_record, save_arrays
-from experiments.metrics.base import Metric
+from experiments.metrics.base import Measure
 from experiments.metrics.discovery import metrics as metric_registry
 from experiments.progress import Reporter, State
 from experiments.record import Point, Record
@@ -53,7 +54,7 @@ class Execution:
     def records(self) -> list[Record]:
         """Run the lanes; what they leave is in the store when this returns, and when it raises Interrupted."""
         job = self.job
-        if reason := job.model.skip(job.task.info, job.tree["backend"]):
+        if reason := job.model.skip(job.info, job.tree["backend"]):
             return self._skip(reason)
         tracked = [
             self.tracker.run(name=f"{job.name}-{lane}", group=job.task.name, job_type=job.name, config=job.config(lane))
@@ -96,6 +97,7 @@ class Execution:
             learner.engine.use_best()
             with meter.phase("evaluate"):
                 measured = test_results(learner, job.task, _metrics())
+            self._out_of_distribution(learner, measured)
             measured.infer_seconds_per_time_unit, measured.infer_energy_j_per_time_unit = measure_inference(
                 learner, job.task, meter, self.reader
             )
@@ -104,6 +106,17 @@ class Execution:
             raise
         _judge(self.attempts, measured)
         self.results = measured  # from here on an interruption finds everything measured
+
+    def _out_of_distribution(self, learner: Learner, measured: Evaluation) -> None:
+        """Add the errors on the task's test sets out of distribution, which are simulated at their first use."""
+        job = self.job
+        if not ood.asked(job.task):
+            return
+        with self.meter.phase("data"):
+            sets = ood.sets(job.task)
+        with self.meter.phase("evaluate"):
+            ood.evaluate(learner, job.task, sets, measured)
+        self.report.say(f"{job.name}: {PRIMARY} out of distribution: {ood.told(sets, measured)}")
 
     def _learner(self) -> Learner:
         """As drawn, or as a checkpoint of these very runs has kept it."""
@@ -192,13 +205,13 @@ def _judge(attempts: list[Attempt], results: Evaluation) -> None:
     for attempt, measured in zip(attempts, results.metrics, strict=True):
         if attempt.status == status.FINISHED and not math.isfinite(attempt.best):
             attempt.status, attempt.reason = status.DIVERGED, "no checkpoint had a finite validation error"
-        elif attempt.status == status.FINISHED and not math.isfinite(measured[PRIMARY]):
+        elif attempt.status == status.FINISHED and not math.isfinite(measured[PRIMARY] or 0.0):
             attempt.status, attempt.reason = status.DIVERGED, "the rollouts of test data are not finite"
         if not math.isfinite(attempt.best):
             measured.clear()  # the weights that were tested are untrained ones
 
 
-def _metrics() -> dict[str, Metric]:
+def _metrics() -> dict[str, Measure]:
     return {name: metric_registry.load(name)() for name in metric_registry.names()}
 
 

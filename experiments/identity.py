@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments.errors import UserError
+from experiments.prior import prior_classes, prior_config
+from experiments.protocol import switched_on
 from experiments.record import SCHEMA, identity_of
 from physics_models.discovery import systems
 from physics_models.syntax import canonical
@@ -25,13 +27,16 @@ ROOT = Path(__file__).parent.parent
 # Of systems and models only the one in use counts, wherever it is: adding one changes no other's identity.
 CODE = (
     "physics_models/base.py", "physics_models/simulate.py", "physics_models/cache.py", "physics_models/order_*.py",
+    "physics_models/agents.py", "physics_models/solution.py", "physics_models/solve_*.py",
+    "physics_models/periodic*.py", "physics_models/mechanics.py", "physics_models/*interv*.py",
     "learners/*.py", "learners/backends/*.py", "hardware/cost.py", "hardware/flops_*/*.py", "hardware/formulas.py",
     "hardware/energy/*.py", "hardware/meter.py", "hardware/compiled_jax.py", "hardware/hlo/*.py",
     "hardware/catalogue/entry.py", "hardware/catalogue/__init__.py", "hardware/catalogue/generic_server_cpu.yaml",
-    "experiments/metrics/*.py", "experiments/task.py", "experiments/evaluate.py", "experiments/run.py",
-    "experiments/execute.py", "experiments/job.py", "experiments/checkpoint.py", "experiments/continued_meter.py",
-    "experiments/make_record.py", "experiments/trajectories.py", "experiments/read_*.py", "experiments/data/*.py",
-    "experiments/first_guess.py",
+    "experiments/metrics/*.py", "experiments/task.py", "experiments/protocol.py", "experiments/drawing.py",
+    "experiments/corruption.py", "experiments/noise_floor.py", "experiments/ood.py", "experiments/evaluate.py",
+    "experiments/run.py", "experiments/execute.py", "experiments/job.py", "experiments/checkpoint.py",
+    "experiments/continued_meter.py", "experiments/make_record.py", "experiments/trajectories.py",
+    "experiments/read_*.py", "experiments/data/*.py", "experiments/first_guess.py",
 )  # fmt: skip
 LIBRARIES = ("jax", "jaxlib", "diffrax", "equinox", "optax", "torch", "torchdiffeq", "numpy", "scipy")
 
@@ -82,14 +87,17 @@ def run_config(
     device: str,
     seed: int,
     learning_rate: float | None = None,
+    takes_prior: bool = False,
 ) -> dict[str, Any]:
     """The part of the resolved configuration that this run depends on; what does not matter to it is left out.
 
     A fit with an end of its own is thus the same run whatever the budget, and is found again. `learning_rate`: of the
-    run's lane, where it is not the configuration's.
+    run's lane, where it is not the configuration's. `takes_prior`: whether the model is told the run's prior.
     """
-    config = {"task": tree["task"], "model": model, "backend": tree["backend"], "dtype": tree["dtype"]}
+    config = {"task": switched_on(tree["task"]), "model": model, "backend": tree["backend"], "dtype": tree["dtype"]}
     config |= {"device": device, "seed": seed}
+    if prior := prior_config(tree, takes_prior):
+        config |= {"prior": prior}
     if learning == "gradient":
         rate = {} if learning_rate is None else {"learning_rate": float(learning_rate)}
         config |= {"training": tree["training"] | rate, "budget": tree["budget"]}
@@ -100,7 +108,7 @@ def run_config(
 
 def identity(config: dict[str, Any], content: str | None, device_name: str, used: tuple[type, ...]) -> str:
     """The identity of a run. `content`: hash of the user's data where there are some (then their path does not matter);
-    `used`: the classes of its model and system."""
+    `used`: the classes of its model, its system and its prior."""
     task = {key: value for key, value in config["task"].items() if content is None or key != "path"}
     return identity_of(
         {
@@ -124,9 +132,11 @@ def planned_identity(settings: Settings, lane: Lane, device: Device, content: st
     system = tree["task"]["equations"] if "path" in tree["task"] else settings.task_name
     if "path" in tree["task"] and content is None:
         content = content_of(tree["task"])
-    used = (type(settings.model), systems.load(system) if system else type(None))
-    seed = lane.seed if settings.model.stochastic else 0
-    config = run_config(tree, tree["model"], settings.model.learning, device.kind, seed, lane.learning_rate)
+    model = settings.model
+    used = (type(model), systems.load(system) if system else type(None), *prior_classes(tree, model.takes_prior))
+    seed = lane.seed if model.stochastic else 0
+    rate = lane.learning_rate
+    config = run_config(tree, tree["model"], model.learning, device.kind, seed, rate, model.takes_prior)
     return identity(config, content, device.name, used)
 
 

@@ -5,17 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 from experiments import record as status
 from experiments.evaluate import longest_segment
 from experiments.identity import code_hash, identity, run_config
+from experiments.prior import prior_classes, told
 from experiments.record import Point
 from experiments.task import Task
 from hardware import energy
 from hardware.devices import Device
 from learners.backends.base import Recipe
-from learners.base import Model
+from learners.base import Model, TaskInfo
 from learners.learner import Budget, Learner, Progress
 
 PREDICT_BATCH = 128
@@ -57,18 +59,25 @@ class Job:
     def name(self) -> str:
         return self.options["name"]
 
+    @cached_property
+    def info(self) -> TaskInfo:
+        """What the model may know of the task: the run's prior with it, where it is told one."""
+        return told(self.task.info, self.tree, self.model.takes_prior)
+
     def learner(self, lanes: Sequence[Lane]) -> Learner:
         """The model made trainable on the task's data, for some lanes."""
         return Learner(
-            self.model, self.task.info, self.recipe, self.task.points(self.recipe.window),
+            self.model, self.info, self.recipe, self.task.points(self.recipe.window),
             [lane.seed for lane in lanes], self.tree["backend"], self.tree["dtype"], self.device, PREDICT_BATCH,
             longest_segment(self.task), [lane.learning_rate for lane in lanes],
+            self.task.parts(self.recipe.window),
         )  # fmt: skip
 
     def config(self, lane: Lane) -> dict[str, Any]:
         own = self.own(lane)
         return run_config(
-            self.tree, self.options, self.model.learning, self.device.kind, own.seed, own.learning_rate
+            self.tree, self.options, self.model.learning, self.device.kind, own.seed, own.learning_rate,
+            self.model.takes_prior,
         )  # fmt: skip
 
     def identity(self, lane: Lane) -> str:
@@ -85,7 +94,8 @@ class Job:
 
     @property
     def _used(self) -> tuple[type, ...]:
-        return type(self.model), type(self.task.system)
+        prior = prior_classes(self.tree, self.model.takes_prior)
+        return type(self.model), self.task.origin or type(self.task.system), *prior
 
 
 @dataclass

@@ -9,6 +9,7 @@ from pathlib import Path
 from experiments.metrics.discovery import metrics
 from learners.discovery import models
 from physics_models.discovery import systems
+from physics_models.priors.discovery import priors
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 HARDWARE = Path(__file__).parent.parent / "hardware"
@@ -38,9 +39,11 @@ class Listing(dict[str, dict[str, str]]):
 def catalogue() -> Listing:
     """Names with descriptions, by kind."""
     tasks = systems.summaries() | {"trajectories": "Your own data from a file: task.path=FILE (docs/data.md)."}
+    tasks |= systems.examples()
     kinds = {
         "task": dict(sorted(tasks.items())),
         "model": models.summaries(),
+        "prior": priors.summaries(),
         "metric": metrics.summaries(),
         "device": DEVICES,
         "catalogue": _hardware(),

@@ -149,8 +149,8 @@ def _check(jobs: Sequence[Job]) -> None:
         raise UserError(f"training.window={jobs[-1].recipe.window}: {error}") from None
     for job in jobs:
         try:
-            if not job.model.skip(job.task.info, job.tree["backend"]):
-                job.model.count(job.task.info)
+            if not job.model.skip(job.info, job.tree["backend"]):
+                job.model.count(job.info)
         except ValueError as error:
             raise UserError(f"model.{error}") from None
 

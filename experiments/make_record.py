@@ -40,7 +40,7 @@ def make_record(
         infer_energy_j_per_time_unit=None if results is None else results.infer_energy_j_per_time_unit,
         flop_method=f"counted:{'jaxpr' if job.tree['backend'] == 'jax' else 'torch_dispatch'}",
         uncounted=() if last is None or learner is None else _uncounted(last, learner),
-        seconds={"data": job.data_seconds, **seconds},
+        seconds=seconds | {"data": job.data_seconds + seconds.get("data", 0.0)},
         energy_j=joules,
         energy_method=meter.energy_method,
         energy_uncertainty=meter.energy_uncertainty if trained is None else trained.uncertainty,
@@ -62,12 +62,12 @@ def make_record(
         status=attempt.status,
         reason=attempt.reason,
         config=job.config(attempt.lane),
-        parameters=job.model.count(job.task.info) if learner is not None else 0,
+        parameters=job.model.count(job.info) if learner is not None else 0,
         metrics={} if results is None else dict(results.metrics[index]),
         metric_units={} if results is None else results.units,
         costs=costs,
         curve=tuple(attempt.curve),
-        facts=_facts(job, learner),
+        facts=_facts(job, learner) | ({} if results is None else results.facts),
         code=job.code,
         versions=versions(),
         host=host_info(),
@@ -78,7 +78,7 @@ def make_record(
 
 def _facts(job: Job, learner: Learner | None) -> dict[str, Any]:
     """What a reader must know of the data. `train_windows`: the distinct training samples there were to learn from."""
-    windows = {} if learner is None else {"train_windows": len(learner.points.starts)}
+    windows = {} if learner is None else {"train_windows": learner.windows_seen}
     return {
         "primary_metric": PRIMARY,
         **job.task.facts,

@@ -108,7 +108,7 @@ def price(
     device = resolve("auto", tree["backend"])
     task = load_task(settings, report)
     job = Job(task, settings.model, tree["model"], settings.budget, settings.recipe, device, tree)
-    if reason := job.model.skip(task.info, tree["backend"]):
+    if reason := job.model.skip(job.info, tree["backend"]):
         raise UserError(f"{job.name} on {task.name}: {reason}")
     report.say(f"{job.name}: counting on {device.name}")
     learner, last, here = _train(job, device)

@@ -2,56 +2,29 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from experiments.corruption import NOISE_STREAM, observed, seen
+from experiments.drawing import Drawn, Source
 from experiments.errors import UserError
 from experiments.first_guess import first_guess
+from experiments.noise_floor import noise_floor
+from experiments.protocol import Protocol
 from experiments.trajectories import DataError, Segments, Trajectories, split
 from hardware.devices import host_info
 from learners.backends.base import Points
 from learners.base import TaskInfo
 from physics_models.base import System
 
-NOISE_STREAM = 2**32  # beyond any trajectory's own stream of initial states
-
-
-@dataclass(frozen=True)
-class Protocol:
-    """How data are drawn from a system. Times are in the system's own units.
-
-    `n_train`, `n_val`, `n_test` trajectories of length `horizon`, sampled every `spacing`; `noise`: standard deviation
-    of the observation noise on training states, relative to each variable's own; `data_seed`: the root of all draws.
-    """
-
-    n_train: int = 512
-    n_val: int = 64
-    n_test: int = 64
-    horizon: float = 10.0
-    spacing: float = 0.1
-    noise: float = 0.0
-    data_seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name in ("n_train", "n_val", "n_test", "horizon", "spacing"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be above 0, but it is {getattr(self, name)}")
-        if not self.noise >= 0:
-            raise ValueError(f"noise must be 0 or more, but it is {self.noise}")
-        if self.spacing > self.horizon:
-            raise ValueError(f"spacing must be at most the horizon ({self.horizon}), but it is {self.spacing}")
-        if self.data_seed < 0:
-            raise ValueError(f"data_seed must be 0 or more, but it is {self.data_seed}")
-
-    @property
-    def times(self) -> np.ndarray:
-        return np.arange(round(self.horizon / self.spacing) + 1) * self.spacing
+__all__ = ["NOISE_STREAM", "DataFile", "Protocol", "Task", "from_file", "simulated"]
 
 
 @dataclass(frozen=True)
@@ -85,7 +58,11 @@ class Task:
     """Everything that is equal for all models. Truth in `val` and `test` is free of noise where that is known.
 
     `unit`: the time over which the primary error is measured, the system's time scale. `facts`: what a reader of the
-    results must know of the data.
+    results must know of the data. `system`: the equations of what is observed; None where nobody knows them and where
+    some variables are `hidden`, which its equations need; `origin`: the class of the system that the data come from.
+    `held` (R, *state): entries of the training trajectories that an experimenter held. `part`: training data 0, 1, …
+    and what was held in them, where there are more than `train`, which is part 0. `source`: where simulated data are
+    from.
     """
 
     name: str
@@ -97,16 +74,21 @@ class Task:
     unit: float
     clean_train: Trajectories | None = None
     facts: dict[str, Any] = field(default_factory=dict)
+    hidden: tuple[str, ...] = ()
+    origin: type | None = None
+    held: np.ndarray | None = None
+    part: Callable[[int], tuple[Trajectories, np.ndarray | None]] | None = None
+    source: Source | None = None
 
     @cached_property
     def info(self) -> TaskInfo:
         """Scales by variable, measured on the training data only."""
-        return _info(self.train, self.system, self.exact)
+        return _info(self.train, self.system, self.exact, self.hidden)
 
     @cached_property
     def scales(self) -> TaskInfo:
         """The same without observation noise where that is known: what errors are measured in."""
-        return self.info if self.clean_train is None else _info(self.clean_train, self.system, self.exact)
+        return self.info if self.clean_train is None else _info(self.clean_train, self.system, self.exact, self.hidden)
 
     @cached_property
     def horizon(self) -> float:
@@ -115,14 +97,24 @@ class Task:
 
     def points(self, window: int) -> Points:
         """The training data as flat points, with the start of every window of `window` intervals."""
-        inside = self.train.inside
-        first = np.concatenate([[0], np.cumsum(self.train.lengths)[:-1]])
-        rows, starts = self.train.window_starts(window)
-        # Differences of absolute times are taken here, in double precision: single precision cannot hold, say, seconds
-        # since 1970 to better than a minute.
-        times = self.train.times - self.train.times[:, :1]
-        lengths = np.nan_to_num(np.diff(times, axis=1, append=np.nan))
-        return Points(times[inside], lengths[inside], self.train.y[inside], first[rows] + starts)
+        return _points(self.train, self.held, window)
+
+    def parts(self, window: int) -> Callable[[int], Points] | None:
+        """The same of part 0, 1, … of the training data, each drawn or read when it is asked for; None if there is one
+        part only."""
+        if self.part is None:
+            return None
+        draw = self.part
+        return lambda number: _points(*draw(number), window)
+
+    def clock(self, segments: Segments, data: Trajectories) -> np.ndarray | None:
+        """(S,) when each segment of `data` begins, since the start of its trajectory; None where that does not matter.
+
+        Equations that depend on time are the only ones that ask. (For others it would change the rounding of results.)
+        """
+        if self.system is None or "time" in self.system.structure.symmetries:
+            return None
+        return segments.times[:, 0] - data.times[segments.trajectory, 0]
 
     @cached_property
     def segments(self) -> dict[str, Segments]:
@@ -135,7 +127,19 @@ class Task:
         return found
 
 
-def _info(train: Trajectories, system: System | None, exact: bool) -> TaskInfo:
+def _points(train: Trajectories, held: np.ndarray | None, window: int) -> Points:
+    inside = train.inside
+    first = np.concatenate([[0], np.cumsum(train.lengths)[:-1]])
+    rows, starts = train.window_starts(window)
+    # Differences of absolute times are taken here, in double precision: single precision cannot hold, say, seconds
+    # since 1970 to better than a minute.
+    times = train.times - train.times[:, :1]
+    lengths = np.nan_to_num(np.diff(times, axis=1, append=np.nan))
+    still = None if held is None else np.repeat(held, train.lengths, axis=0)
+    return Points(times[inside], lengths[inside], train.y[inside], first[rows] + starts, still)
+
+
+def _info(train: Trajectories, system: System | None, exact: bool, hidden: tuple[str, ...] = ()) -> TaskInfo:
     times, y = train.windows(1)
     step = y[:, 1] - y[:, 0]
     dt = np.diff(times, axis=1).reshape(-1, *(1,) * (y.ndim - 2))
@@ -161,6 +165,7 @@ def _info(train: Trajectories, system: System | None, exact: bool) -> TaskInfo:
         step_std=positive(np.sqrt(np.mean(step**2, axis=axes)), rounding),
         system=system,
         exact=exact,
+        hidden=hidden,
     )
 
 
@@ -171,38 +176,55 @@ def _longest(data: Trajectories) -> float:
 def simulated(
     name: str, system: System, protocol: Protocol, cache: Path | None, say: Callable[[str], None] = lambda text: None
 ) -> Task:
-    """Draw, simulate (or find in the cache) and split."""
-    from physics_models.cache import reference
+    """Draw, simulate (or find in the cache) and split. Raises UserError for what cannot be."""
     from physics_models.simulate import SimulationError
 
-    # Test and validation first: more training data then leave them as they are.
-    ends = np.cumsum([protocol.n_test, protocol.n_val, protocol.n_train])
-    _check_size(name, system, protocol, int(ends[-1]))
-    say(f"simulating {ends[-1]} reference trajectories of {name} (or finding them in the cache)")
+    p = protocol
+    source = Source(system, p, cache)
+    count = p.n_test + p.n_val + p.n_train // p.shards
+    _check_size(name, system, p, count)
+    say(f"simulating {count} reference trajectories of {name} (or finding them in the cache)")
     try:
-        found = reference(system, protocol.data_seed, int(ends[-1]), protocol.times, cache)
+        p.check(system)
+        test, val = (observed(data, p.hidden) for data in source.held_out())
+        drawn = source.training()
+        std = source.std
+
+        def given(drawn: Drawn, part: int) -> tuple[Trajectories, np.ndarray | None]:
+            kept = [k for k, variable in enumerate(system.variables) if variable not in p.hidden]
+            held = None if drawn.held is None else drawn.held[..., kept]
+            return observed(seen(drawn.clean, p, std, part), p.hidden), held
+
+        train, held = given(drawn, 0)
+        floors = noise_floor(system, p, seen(drawn.passive, p, std), test, drawn.passive)
     except SimulationError as problem:
+        hint = "; task.on_blow_up=cut keeps what comes before" if problem.stopped_at is not None else ""
+        raise UserError(f"task {name}: {problem}{hint}") from None
+    except DataError as problem:
         raise UserError(f"task {name}: {problem}") from None
-    blocks = np.split(found.y, ends[:-1])
-    parts = {
-        part: Trajectories.common(protocol.times, y, system.variables)
-        for part, y in zip(("test", "val", "train"), blocks, strict=True)
-    }
-    clean = parts["train"]
-    if protocol.noise:
-        axes = tuple(range(clean.y.ndim - 1))
-        rng = np.random.default_rng([protocol.data_seed, NOISE_STREAM])
-        noise = protocol.noise * clean.y.std(axis=axes) * rng.standard_normal(clean.y.shape)
-        parts["train"] = replace(clean, y=clean.y + noise)
+    except ValueError as problem:
+        raise UserError(f"task.{problem}") from None
     facts = {
-        "n_train": protocol.n_train,
+        "n_train": p.n_train,
         "time_unit": "the system's time unit",
-        "noise": protocol.noise,
-        "reference_error": found.refinement_error,
+        "noise": p.noise,
+        "data_hash": _hash(train, val, test),
+        **source.facts,
+        **floors,
     }
-    task = Task(name, system, True, **parts, unit=system.time_scale, clean_train=clean, facts=facts)
+    hidden = tuple(variable for variable in system.variables if variable in p.hidden)
+    task = Task(
+        name, None if hidden else system, not hidden, train, val, test, system.time_scale,
+        clean_train=observed(drawn.passive, p.hidden), facts=facts, hidden=hidden, origin=type(system), held=held,
+        part=(lambda part: given(source.training(part), part)) if source.in_parts else None, source=source,
+    )  # fmt: skip
     facts["horizon"] = f"{task.horizon:.3g} time units"
     return task
+
+
+def _hash(*parts: Trajectories) -> str:
+    """Of the content of all data that a run sees at first. What comes later follows from it and the configuration."""
+    return hashlib.sha256("".join(part.content_hash() for part in parts).encode()).hexdigest()[:32]
 
 
 def _check_size(name: str, system: System, protocol: Protocol, count: int) -> None:
@@ -213,7 +235,8 @@ def _check_size(name: str, system: System, protocol: Protocol, count: int) -> No
     if memory and needed > memory:
         raise UserError(
             f"task {name}: {count} trajectories of {points} points need about {needed / 1e9:.3g} GB of memory, more "
-            f"than the {memory / 1e9:.3g} GB here: lower task.n_train or task.horizon, or raise task.spacing"
+            f"than the {memory / 1e9:.3g} GB here: lower task.n_train or task.horizon, raise task.spacing, or keep the "
+            "training data on disk in task.shards parts"
         )
 
 

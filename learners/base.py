@@ -33,6 +33,9 @@ class TaskInfo:
     `mean`, `std`: (D,) of the training states, by variable; `rate_std`: (D,) of finite-difference rates; `step_std`:
     (D,) of the increments over one sampling interval. `interval`: the median sampling interval. `system`: the
     equations a structured model may be told, or None; `exact`: whether their parameter values are the true ones.
+    `told`: the equations as the run's prior tells them, right or wrong, or None where nothing is said (a model is then
+    told the `known_terms` of `system`); `form`: the form of the field where that is told in place of terms, or "".
+    `hidden`: variables that nobody observes; `system` is then None, because its equations need them.
     """
 
     state_shape: tuple[int, ...]
@@ -44,6 +47,9 @@ class TaskInfo:
     step_std: np.ndarray
     system: System | None = None
     exact: bool = False
+    told: System | None = None
+    form: str = ""
+    hidden: tuple[str, ...] = ()
 
     @property
     def size(self) -> int:
@@ -132,17 +138,24 @@ class Operations(Protocol):
         """y(t + h) from y(t) = y (B, *state) under dy/dt = field(t, y); each sample has its own t and h, (B,)."""
         ...
 
+    def grad(self, function: Callable[[Array], Array], y: Array) -> Array:
+        """The gradient of `function`, (B, *state) -> (B,), each entry of its own sample's state: (B, *state)."""
+        ...
+
 
 @dataclass(frozen=True)
 class Model(ABC):
     """Hyperparameters as fields; the mathematics in `advance`.
 
     `learning`: how it is fitted, "gradient", "gauss_newton" (few parameters, nonlinear least squares),
-    "least_squares" (linear in its parameters, closed form) or "none". `stochastic`: whether its seed matters.
+    "least_squares" (linear in its parameters, closed form) or "none". `stochastic`: whether its seed matters. A model
+    of which these depend on its options sets them on the instance. `takes_prior`: whether it is told what the run's
+    prior says (`TaskInfo.told`), so that the prior is part of its identity.
     """
 
     learning: ClassVar[str] = "gradient"
     stochastic: ClassVar[bool] = True
+    takes_prior: ClassVar[bool] = False
 
     @property
     def has_fixed_cost(self) -> bool:

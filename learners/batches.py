@@ -14,6 +14,10 @@ class Batches:
         self._starts, self._rng = starts.astype(np.int32), rng
         self._queue = np.empty(0, np.int32)
 
+    def renew(self, starts: np.ndarray) -> None:
+        """Go on with other windows; those of the old ones that are left are forgotten."""
+        self._starts, self._queue = starts.astype(np.int32), np.empty(0, np.int32)
+
     def draw(self, n: int) -> np.ndarray:
         while len(self._queue) < n:
             self._queue = np.concatenate([self._queue, self._rng.permutation(self._starts)])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -49,13 +49,14 @@ class Learner:
     """One model on one task's training data for several seeds. See `Engine` for what runs where.
 
     `learning_rates`: of each seed where it differs from the recipe's (None where it does not). A seed may come twice
-    with another rate.
+    with another rate. `parts`: the training data in parts 0, 1, … without end, of which `points` is the first: training
+    by gradient goes over each part once, and then over the next; the scales in `info` and other fits know the first.
     """
 
     def __init__(
         self, model: Model, info: TaskInfo, recipe: Recipe, points: Points, seeds: Sequence[int], backend: str,
         dtype: str = "float32", device: Device = CPU, predict_batch: int = 128, predict_times: int = 128,
-        learning_rates: Sequence[float | None] | None = None,
+        learning_rates: Sequence[float | None] | None = None, parts: Callable[[int], Points] | None = None,
     ) -> None:  # fmt: skip
         if len(points.starts) == 0:  # batches would be waited for in vain
             raise ValueError(
@@ -78,6 +79,9 @@ class Learner:
             predict_times,
             [recipe.learning_rate if rate is None else rate for rate in learning_rates or [None] * len(self.seeds)],
         )
+        self._parts, self._part = parts, 0  # the part that the engine holds
+        self._part_steps = max(1, len(points.starts) // recipe.batch)
+        self.device = device
         self._position: _Position | None = None  # before training by gradient
 
     def _draw(self, rng: np.random.Generator) -> dict[str, Any]:
@@ -87,9 +91,25 @@ class Learner:
     def parameters(self) -> int:
         return self.model.count(self.info)
 
-    def predict(self, y0: np.ndarray, times: np.ndarray, count_flop: bool = False) -> tuple[np.ndarray, float | None]:
+    def predict(
+        self, y0: np.ndarray, times: np.ndarray, count_flop: bool = False, clock: np.ndarray | None = None
+    ) -> tuple[np.ndarray, float | None]:
         """See `Engine.predict`."""
-        return self.engine.predict(y0, times, count_flop)
+        return self.engine.predict(y0, times, count_flop, clock)
+
+    def elsewhere(self, info: TaskInfo, predict_times: int) -> Learner:
+        """This model as it is now, on another task: to predict with, up to `predict_times` intervals.
+
+        Raises ValueError where its weights do not fit.
+        """
+        few = Points(self.points.times[:2], self.points.lengths[:2], self.points.y[:2], self.points.starts[:1])
+        engine = self.engine
+        other = Learner(
+            self.model, info, self.recipe, few, self.seeds, engine.backend, engine.dtype, self.device,
+            engine.predict_batch, predict_times,
+        )  # fmt: skip
+        other.engine.take_weights(engine)
+        return other
 
     def compile(self) -> None:
         """Compile everything ahead of its first use, so that it is charged to its own phase."""
@@ -173,6 +193,9 @@ class Learner:
             n = int(min(CHUNK_STEPS, at.steps_now, at.leg_end - state.step, by_clock))
             if n < 1:
                 return
+            if self._parts is not None:
+                self._take_part(state.step, meter)
+                n = min(n, self._part_steps - state.step % self._part_steps)
             starts = np.stack([batches.steps(n, batch) for batches in self._batches])
             before = time.perf_counter()
             with meter.phase("train"):
@@ -200,6 +223,29 @@ class Learner:
             yield state
             if last:
                 return
+
+    def _take_part(self, step: int, meter: Meter) -> None:
+        """Have the engine hold the part of the training data that this step is on, at the cost of phase "data"."""
+        part = step // self._part_steps
+        if part != self._part:
+            with meter.phase("data"):
+                self._hold(part)
+        if step % self._part_steps == 0:  # elsewhere the order was begun before training was stopped
+            for batches in self._batches:
+                batches.renew(self.points.starts)
+
+    def _hold(self, part: int) -> None:
+        if part != self._part and self._parts is not None:
+            self.points = self._parts(part)
+            self.engine.replace_points(self.points)
+            self._part = part
+
+    @property
+    def windows_seen(self) -> int:
+        """Distinct training windows there were to learn from."""
+        step = 0 if self._position is None else self._position.progress.step
+        parts = 1 if self._parts is None else max(1, math.ceil(step / self._part_steps))
+        return parts * len(self.points.starts)
 
     def _careful(self, affordable: float) -> float:
         """Where steps differ in cost those to come may cost more than those so far: the end is approached in halves."""
@@ -244,9 +290,12 @@ class Learner:
         snapshot of another learner, which leaves this one unusable."""
         facts, queues = snapshot.facts, snapshot.part("queue")
         self.engine.restore(Snapshot(snapshot.part("engine"), facts["engine"]))
-        for i, (batches, generator) in enumerate(zip(self._batches, facts["generators"], strict=True)):
-            batches.restore(queues[str(i)], generator)
         raw = facts["progress"]
+        if self._parts is not None and raw["step"]:
+            self._hold((raw["step"] - 1) // self._part_steps)  # the part that the order of batches is of
+        for i, (batches, generator) in enumerate(zip(self._batches, facts["generators"], strict=True)):
+            batches.renew(self.points.starts)
+            batches.restore(queues[str(i)], generator)
         costs = {name: [cost_from_json(cost) for cost in raw[name]] for name in ("costs", "executed")}
         self._position = _Position(Progress(**{**raw, **costs}), snapshot.arrays["loss"], **facts["position"])
 

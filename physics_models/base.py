@@ -60,7 +60,8 @@ class System(ABC):
     Class variables a subclass sets: `positive`, fields that must be > 0; `non_negative`, fields that must be >= 0;
     `parameters`, the fields a fit may adjust; `term_names`, every term; `known_terms`, those a hybrid model
     is told unless the user says otherwise; `stiff`: whether its time scales differ so much that an explicit solver
-    would need steps far below what the solution's shape asks for; `linear_terms`, see `linear_multiplier`.
+    would need steps far below what the solution's shape asks for; `chaotic`: whether its default parameters make it
+    so; `linear_terms`, see `linear_multiplier`.
     """
 
     parameters: ClassVar[tuple[str, ...]] = ()
@@ -69,6 +70,7 @@ class System(ABC):
     positive: ClassVar[tuple[str, ...]] = ()
     non_negative: ClassVar[tuple[str, ...]] = ()
     stiff: ClassVar[bool] = False
+    chaotic: ClassVar[bool] = False
     linear_terms: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import inspect
 import json
 import logging
 import os
 import tempfile
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 
 import numpy as np
@@ -16,34 +17,40 @@ import numpy as np
 from physics_models import simulate as simulate_module
 from physics_models.base import System
 from physics_models.simulate import Reference, simulate
-from physics_models.syntax import canonical
+from physics_models.syntax import canonical, parse
 
 FOLDER = Path("structured-vs-blackbox") / "reference"
 # Part of every key: raise it when the drawing of initial states or the layout of the files changes.
-VERSION = 1
+VERSION = 2
 
 logger = logging.getLogger(__name__)
 
 
 def reference(
-    system: System, rng_seed: int, n: int, times: np.ndarray, cache_dir: Path | None = None, rtol: float = 1e-10
+    system: System,
+    rng_seed: int,
+    n: int,
+    times: np.ndarray,
+    cache_dir: Path | None = None,
+    rtol: float = 1e-10,
+    process_noise: float = 0.0,
 ) -> Reference:
     """n trajectories from random initial states at the given times, from the cache or computed and then cached.
 
-    `rng_seed` (0 or more) picks the initial states, see `initial_states`; `times` and `rtol` as for `simulate`;
-    `cache_dir`: where files live, by default `default_cache_dir()`. A cache that cannot be read or written costs time
-    and a logged warning, nothing else. Raises what `simulate` raises.
+    `rng_seed` (0 or more) picks the initial states, see `initial_states`, and the chance along the way; `times`, `rtol`
+    and `process_noise` as for `simulate`; `cache_dir`: where files live, by default `default_cache_dir()`. A cache that
+    cannot be read or written costs time and a logged warning, nothing else. Raises what `simulate` raises.
     """
     times = np.asarray(times, dtype=np.float64)
-    key = _key(system, rng_seed, n, times, rtol)
+    key = _key(system, rng_seed, n, times, rtol, process_noise)
     if key is None:
         logger.info("%s is not cached: its source file cannot be read", type(system).__name__)
-        return simulate(system, initial_states(system, rng_seed, n), times, rtol)
+        return simulate(system, initial_states(system, rng_seed, n), times, rtol, process_noise, rng_seed)
     name = type(system).__module__.rpartition(".")[2]
     path = (default_cache_dir() if cache_dir is None else Path(cache_dir)) / f"{name}-{key}.npz"
     found = _read(path, (n, len(times), *system.state_shape), rtol)
     if found is None:
-        found = simulate(system, initial_states(system, rng_seed, n), times, rtol)
+        found = simulate(system, initial_states(system, rng_seed, n), times, rtol, process_noise, rng_seed)
         _write(path, found)
     return found
 
@@ -60,22 +67,62 @@ def default_cache_dir() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / FOLDER
 
 
-def _key(system: System, rng_seed: int, n: int, times: np.ndarray, rtol: float) -> str | None:
+def _key(system: System, rng_seed: int, n: int, times: np.ndarray, rtol: float, process_noise: float) -> str | None:
     """What determines the result, hashed; None if the code that does cannot be found."""
-    kinds = [kind for kind in type(system).__mro__ if issubclass(kind, System)]
+    kinds = _kinds(system)
     try:
         files = [inspect.getsourcefile(kind) for kind in kinds] + [simulate_module.__file__]
-        code = [_code_hash(Path(file)) for file in files if file]
+        code = _code_hashes([Path(file) for file in files if file])
     except (OSError, TypeError):  # a class typed into a prompt has no file
         return None
-    known = [VERSION, type(system).__qualname__, asdict(system), rng_seed, n, float(rtol), code]
+    # repr names the classes of systems within a system, asdict has every digit of its options.
+    known = [
+        VERSION,
+        type(system).__qualname__,
+        repr(system),
+        asdict(system),
+        rng_seed,
+        n,
+        float(rtol),
+        float(process_noise),
+        code,
+    ]
     digest = hashlib.sha256(json.dumps(known, sort_keys=True, default=float).encode())
     digest.update(times.tobytes())
     return digest.hexdigest()[:32]
 
 
-def _code_hash(file: Path) -> str:
-    return hashlib.sha256(canonical(file.read_bytes()).encode()).hexdigest()
+def _kinds(system: System) -> list[type]:
+    """The classes that define a system, and those of systems that it holds."""
+    held = [value for f in fields(system) if isinstance(value := getattr(system, f.name), System)]
+    own = [kind for kind in type(system).__mro__ if issubclass(kind, System)]
+    return own + [kind for inner in held for kind in _kinds(inner)]
+
+
+def _code_hashes(files: list[Path]) -> list[str]:
+    """Hashes of these files and of all files of this folder that they import, at the top or within, near or far."""
+    found: dict[Path, str] = {}
+    left = list(files)
+    while left:
+        file = left.pop().resolve()
+        if file not in found:
+            source = file.read_bytes()
+            found[file] = hashlib.sha256(canonical(source).encode()).hexdigest()
+            left += _ours(source)
+    return sorted(found.values())
+
+
+def _ours(source: bytes) -> list[Path]:
+    """Files of this folder that a source imports."""
+    names: set[str] = set()
+    for node in ast.walk(parse(source)):
+        if isinstance(node, ast.ImportFrom) and not node.level:
+            names |= {f"{node.module}", *(f"{node.module}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+    package = Path(__file__).parent
+    inside = [name.partition(".")[2] for name in names if name.startswith(f"{package.name}.")]
+    return [path for name in sorted(inside) if (path := package / f"{name.replace('.', '/')}.py").is_file()]
 
 
 def _read(path: Path, shape: tuple[int, ...], rtol: float) -> Reference | None:

@@ -7,11 +7,12 @@ from typing import Any, ClassVar
 import numpy as np
 from array_api_compat import array_namespace
 
-from physics_models.base import Array, Structure, System
+from physics_models.agents import Group, cloud, consensus, displacements, pull, weighted
+from physics_models.base import Array, Structure
 
 
 @dataclass(frozen=True)
-class Flocking(System):
+class Flocking(Group):
     """Smooth Reynolds boids: agents that separate, align, cohere and cruise until they fly as one flock.
 
     Equation (averages run over all N agents j; r = x_j - x_i; no square root, so coincident agents are harmless):
@@ -40,8 +41,6 @@ class Flocking(System):
     Transactions on Automatic Control 52 (2007), doi:10.1109/TAC.2007.895842.
     """
 
-    n_agents: int = 10
-    space_dim: int = 2
     separation: float = 10.0
     separation_range: float = 0.5
     alignment: float = 1.5
@@ -75,25 +74,14 @@ class Flocking(System):
         "disorder",
     )
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.n_agents < 2:
-            raise ValueError(f"n_agents must be 2 or more, but it is {self.n_agents}")
-        if self.space_dim not in (2, 3):
-            raise ValueError(f"space_dim must be 2 or 3, but it is {self.space_dim}")
-
-    @property
-    def variables(self) -> tuple[str, ...]:
-        axes = ("x", "y", "z")[: self.space_dim]
-        return (*axes, *(f"v{axis}" for axis in axes))
-
     @property
     def structure(self) -> Structure:
         return Structure(
             agents=self.n_agents,
             space_dim=self.space_dim,
             order=2,
-            symmetries=("translation", "rotation", "permutation", "time"),
+            symmetries=("translation", "rotation", "reflection", "permutation", "time"),
+            pairwise=True,
         )
 
     def terms(self, t: Array, y: Array, p: Mapping[str, Any], names: Collection[str]) -> dict[str, Array]:
@@ -103,21 +91,19 @@ class Flocking(System):
         zero = xp.zeros_like(v)
         velocity_part: dict[str, Array] = {}
         if not {"separation", "alignment", "cohesion"}.isdisjoint(names):
-            r = x[..., None, :, :] - x[..., :, None, :]  # r[..., i, j, :] points from agent i to agent j
+            r = displacements(x)
             distance2 = xp.sum(r * r, axis=-1)
 
             def kernel(name: str) -> Array:
                 """p[name] / n * exp(-distance2 / 2 range^2): the constants are folded before they meet the pairs."""
-                return p[name] / n * xp.exp(distance2 * (-0.5 / p[f"{name}_range"] ** 2))
+                return weighted(p[name] / n * xp.exp(distance2 * (-0.5 / p[f"{name}_range"] ** 2)), p)
 
             if "separation" in names:
-                velocity_part["separation"] = -xp.sum(kernel("separation")[..., None] * r, axis=-2)
+                velocity_part["separation"] = -pull(kernel("separation"), r)
             if "alignment" in names:
-                w = kernel("alignment")
-                # sum_j w_ij (v_j - v_i) as a matrix product: no pairwise velocity differences are formed.
-                velocity_part["alignment"] = w @ v - xp.sum(w, axis=-1)[..., None] * v
+                velocity_part["alignment"] = consensus(kernel("alignment"), v)
             if "cohesion" in names:
-                velocity_part["cohesion"] = xp.sum(kernel("cohesion")[..., None] * r, axis=-2)
+                velocity_part["cohesion"] = pull(kernel("cohesion"), r)
         if "speed" in names:
             speed2 = xp.sum(v * v, axis=-1)[..., None]
             velocity_part["speed"] = (p["regulation"] - speed2 * (p["regulation"] / p["cruise_speed"] ** 2)) * v
@@ -131,10 +117,4 @@ class Flocking(System):
 
         The velocities are scaled to a root-mean-square of `cruise_speed`, so the speeds differ between agents.
         """
-        shape = (self.n_agents, self.space_dim)
-        x = self.spread * rng.standard_normal(shape)
-        heading = rng.standard_normal(self.space_dim)
-        heading /= np.linalg.norm(heading)
-        v = heading + self.disorder / np.sqrt(self.space_dim) * rng.standard_normal(shape)
-        v *= self.cruise_speed / np.sqrt(np.mean(np.sum(v**2, axis=-1)))
-        return np.concatenate([x, v], axis=-1)
+        return cloud(rng, self.n_agents, self.space_dim, self.spread, self.disorder, self.cruise_speed)

@@ -43,6 +43,7 @@ class Lorenz63(System):
     parameters: ClassVar[tuple[str, ...]] = ("sigma", "rho", "beta")
     term_names: ClassVar[tuple[str, ...]] = ("linear", "advection")
     known_terms: ClassVar[tuple[str, ...]] = ("linear",)
+    chaotic: ClassVar[bool] = True
     positive: ClassVar[tuple[str, ...]] = ("sigma", "rho", "beta")
     non_negative: ClassVar[tuple[str, ...]] = ("spread",)
 

@@ -28,7 +28,8 @@ class LotkaVolterra(System):
 
     Arguments: the rates `alpha`, `beta`, `gamma`, `delta` (above 0; the defaults are those of the universal
     differential equations paper, whose trajectory starts at (0.44249296, 4.6280594) and lasts 3 time units);
-    `spread`, standard deviation of the logarithm of the initial populations about the equilibrium (0 or more).
+    `prey_start`, `predator_start`: the middle of the initial populations (0 or more; 0 stands for the equilibrium);
+    `spread`, standard deviation of their logarithm about that (0 or more; 0 starts every trajectory there).
 
     Reference: C. Rackauckas et al., "Universal differential equations for scientific machine learning",
     arXiv:2001.04385; A. J. Lotka, "Elements of physical biology", 1925.
@@ -38,13 +39,15 @@ class LotkaVolterra(System):
     beta: float = 0.9
     gamma: float = 0.8
     delta: float = 1.8
+    prey_start: float = 0.0
+    predator_start: float = 0.0
     spread: float = 0.7
 
     parameters: ClassVar[tuple[str, ...]] = ("alpha", "beta", "gamma", "delta")
     term_names: ClassVar[tuple[str, ...]] = ("growth", "predation", "reproduction", "mortality")
     known_terms: ClassVar[tuple[str, ...]] = ("growth", "mortality")
     positive: ClassVar[tuple[str, ...]] = ("alpha", "beta", "gamma", "delta")
-    non_negative: ClassVar[tuple[str, ...]] = ("spread",)
+    non_negative: ClassVar[tuple[str, ...]] = ("prey_start", "predator_start", "spread")
 
     @property
     def variables(self) -> tuple[str, ...]:
@@ -77,9 +80,9 @@ class LotkaVolterra(System):
         return out
 
     def initial_state(self, rng: np.random.Generator) -> np.ndarray:
-        """Populations log-normal about the equilibrium."""
-        equilibrium = np.array([self.delta / self.gamma, self.alpha / self.beta])
-        return equilibrium * np.exp(self.spread * rng.standard_normal(2))
+        """Populations log-normal about `prey_start` and `predator_start`, or about the equilibrium."""
+        middle = [self.prey_start or self.delta / self.gamma, self.predator_start or self.alpha / self.beta]
+        return np.array(middle) * np.exp(self.spread * rng.standard_normal(2))
 
     def invariants(self, y: Array) -> dict[str, Array]:
         """The constant of motion of the module's equation; not a number where a population is not positive."""

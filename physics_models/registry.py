@@ -2,6 +2,7 @@
 
 A thing is a file that defines a class named after it (`lorenz63.py`: `Lorenz63`), or an entry point of the registry's
 group in an installed package (name = "module:Class"). A shipped thing wins over an entry point of the same name.
+A family is a whole collection of another package, whose things are called "family/name" and made when asked for.
 """
 
 from __future__ import annotations
@@ -9,8 +10,10 @@ from __future__ import annotations
 import ast
 import difflib
 import importlib
+import importlib.util
 import inspect
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -27,7 +30,9 @@ def class_name(name: str) -> str:
 class Registry:
     """The things of `package`, whose files lie in `folder`; others come from entry points of `group`.
 
-    `kind` is what messages call one of them; `base`, "module:Class", is what each must be a subclass of.
+    `kind` is what messages call one of them; `base`, "module:Class", is what each must be a subclass of. `families`:
+    by the name of the package that they come from, a module of ours with a function `load`, from a name to a class, and
+    a member that stands for all in lists.
     """
 
     kind: str
@@ -35,9 +40,10 @@ class Registry:
     folder: Path
     group: str
     base: str
+    families: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
     def names(self) -> list[str]:
-        """The names of all, sorted."""
+        """The names of all but the families' members, sorted."""
         return sorted({*self._files, *self._entry_points})
 
     def summaries(self) -> dict[str, str]:
@@ -46,8 +52,22 @@ class Registry:
         found |= {name: _first_docstring_line(path, class_name(name)) for name, path in self._files.items()}
         return {name: found[name] for name in sorted(found)}
 
+    def examples(self) -> dict[str, str]:
+        """One member of each family whose package is there, found without importing it, with a line on the family."""
+        return {
+            f"{family}/{member}": f"Stands for every {self.kind} of the package {family}: each is {family}/NAME."
+            for family, (_, member) in self.families.items()
+            if importlib.util.find_spec(family) is not None
+        }
+
     def load(self, name: str) -> type:
-        """The class of one. Raises KeyError for an unknown name, TypeError if an entry point is of another kind."""
+        """The class of one. Raises KeyError for an unknown name, TypeError if an entry point is of another kind.
+
+        Of a family, also ValueError, with the reason, for a member that cannot be used here.
+        """
+        family, sign, member = name.partition("/")
+        if sign and family in self.families:
+            return importlib.import_module(self.families[family][0]).load(member)
         if name in self._files:
             return getattr(importlib.import_module(f"{self.package}.{name}"), class_name(name))
         if name not in self._entry_points:

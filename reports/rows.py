@@ -240,7 +240,9 @@ def _metric_columns(records: Sequence[Record], primary: str) -> list[Column]:
         unit, _, direction = units.get(name, "").rpartition(",")
         better = direction.split()[0] if direction.split()[1:2] == ["is"] else ""
         unit = unit.strip() if better else units.get(name, "")
-        columns.append(Column(f"metrics.{name}", name, name, "" if unit == "1" else unit, ACCURACY, better))
+        # Of the many that a record holds, tables for people show those that do not say that they are details.
+        section = DETAIL if direction.endswith("(detail)") and name != primary else ACCURACY
+        columns.append(Column(f"metrics.{name}", name, name, "" if unit == "1" else unit, section, better))
     return columns
 
 
@@ -262,7 +264,7 @@ def _figure(column: Column, runs: Sequence[Record], primary: str) -> Spread | No
     if column.target is not None:
         target, axis = column.target, FLOP if column.section == REACH_FLOP else JOULE
         return Spread.of(reach(run, target, axis, primary) for run in runs)
-    if column.section == ACCURACY:
+    if column.key.startswith("metrics."):
         return Spread.of(finite(run.metrics.get(column.name) for run in _counted(runs)))
     ran = [run for run in _counted(runs) if run.status != "skipped"]  # a model that never ran has no cost, not zero
     return Spread.of(finite(_READ[column.key](run) for run in ran))

@@ -6,4 +6,6 @@ from pathlib import Path
 
 from physics_models.registry import Registry
 
-metrics = Registry("metric", "experiments.metrics", Path(__file__).parent, "metrics", "experiments.metrics.base:Metric")
+metrics = Registry(
+    "metric", "experiments.metrics", Path(__file__).parent, "metrics", "experiments.metrics.base:Measure"
+)

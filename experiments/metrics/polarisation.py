@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import numpy as np
 
-from experiments.metrics.base import Metric, View, flock, last_points
+from experiments.metrics.base import Direction, Metric, View, flock, last_points
 from experiments.task import Task
 from experiments.trajectories import Segments
 from physics_models.order_parameters import polarisation
@@ -21,13 +21,14 @@ class Polarisation(Metric):
     """
 
     view: ClassVar[View] = "full"
-    direction: ClassVar[Literal["lower", "higher", "truth"]] = "truth"
+    direction: ClassVar[Direction] = "truth"
 
     def applies(self, task: Task) -> bool:
         return flock(task)
 
     def __call__(self, task: Task, true: Segments, predicted: np.ndarray) -> float:
         assert task.system is not None
-        velocities = last_points(true, predicted)[..., task.system.structure.space_dim :]
+        d = task.system.structure.space_dim
+        velocities = last_points(true, predicted)[..., d : 2 * d]
         with np.errstate(over="ignore", invalid="ignore"):  # a model that diverges is a result, not a fault
             return float(np.mean(polarisation(velocities)))

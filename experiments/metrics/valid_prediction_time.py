@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import numpy as np
 
-from experiments.metrics.base import Metric, View
+from experiments.metrics.base import Direction, Metric, View
 from experiments.task import Task
 from experiments.trajectories import Segments
 
@@ -22,7 +22,7 @@ class ValidPredictionTime(Metric):
 
     view: ClassVar[View] = "full"
     unit: ClassVar[str] = "time units"
-    direction: ClassVar[Literal["lower", "higher", "truth"]] = "higher"
+    direction: ClassVar[Direction] = "higher"
 
     threshold: float = 0.4
 

@@ -83,6 +83,7 @@ def _block(study: Study, block: Mapping[str, tuple[Any, ...]]) -> Iterator[Found
 def _product(study: Study, block: Mapping[str, tuple[Any, ...]], choices: dict[str, Any], role: str) -> Iterator[Found]:
     """One choice of groups, and all values of the block's axes. A reference is the same whatever a model's are."""
     template = _template(tuple(sorted(choices.items())))
+    model = models.load(template.keys["model.name"])
     fixed: dict[str, Any] = {}
     axes: dict[str, list[Any]] = {}
     rates: list[float | None] = [None]
@@ -98,6 +99,8 @@ def _product(study: Study, block: Mapping[str, tuple[Any, ...]], choices: dict[s
         if role == REFERENCE and key.startswith("training.") and key in block:
             continue
         typed = [_typed(template, key, value, choices) for value in values]
+        if key.startswith("prior.") and not model.takes_prior:
+            continue  # it takes part under each of the values, once
         if len({repr(value) for value in typed}) < len(typed):
             raise UserError(f"grid.{key} must have every value once, but two of {list(values)} are the same")
         if key == RATE and len(typed) > 1:
@@ -106,7 +109,6 @@ def _product(study: Study, block: Mapping[str, tuple[Any, ...]], choices: dict[s
             axes[key] = typed
         else:
             fixed[key] = typed[0]
-    model = models.load(template.keys["model.name"])
     if model.learning != "gradient":
         rates = [None]
     seeds = (seeds if isinstance(seeds, list) else [seeds]) if model.stochastic else [0]

@@ -155,7 +155,8 @@ class _Planner:
         except UserError as error:
             raise UserError(f"task={tree['task']['name']} model={tree['model']['name']}: {error}") from None
         kind = self._device(tree).kind
-        return checked, run_config(tree, tree["model"], checked.model.learning, kind, 0)
+        model = checked.model
+        return checked, run_config(tree, tree["model"], model.learning, kind, 0, takes_prior=model.takes_prior)
 
     def _device(self, tree: dict[str, Any]) -> Device:
         return self.device or _here(tree["device"], tree["backend"])

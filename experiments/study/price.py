@@ -14,14 +14,12 @@ from experiments.progress import Reporter
 from experiments.record import FINAL, REFERENCE, TRIAL
 from experiments.store import Store
 from experiments.study.rates import Rate, Rates
-from experiments.study.unit import Plan, Unit
+from experiments.study.unit import START_S, Plan, Unit
 from hardware import catalogue
 from hardware.devices import Device
 from hardware.projection import Interval, of_time
-from learners.discovery import models
 from reports.text import duration, si, wrapped
 
-START_S = Interval(2.5, 4.0, 8.0)  # a worker's process: its start and its imports
 WORLD = "world"  # the grid where none is named
 
 
@@ -109,7 +107,7 @@ def price(
         name, entry, parts = f"{on} (modelled)", catalogue.load(on), []
         seconds, energy_j = _elsewhere(units, entry, report, notes)
     charged = of_time(seconds, energy_j, entry, "modelled", grid=grid or WORLD, pue=pue)
-    trained = [unit for unit in units if models.load(unit.model).learning == "gradient"]
+    trained = [unit for unit in units if unit.learning == "gradient"]
     trials = [unit for unit in units if unit.role == TRIAL]
     flop = _total_flop(trained)
     return StudyPrice(
@@ -147,9 +145,9 @@ def _total_flop(units: Sequence[Unit]) -> float | None:
 
 def _flop(unit: Unit) -> float | None:
     """Training FLOP of all lanes; None where the budget does not say."""
-    if models.load(unit.model).learning == "none":
+    if unit.learning == "none":
         return 0.0
-    if models.load(unit.model).learning != "gradient":
+    if unit.learning != "gradient":
         return None
     flop = unit.tree["budget"]["flop"]
     return None if flop is None else flop * len(unit.lanes)
@@ -183,7 +181,7 @@ def _seconds(unit: Unit, rate: Rate) -> Interval:
     """All that the unit's worker takes."""
     train = Interval(0.0, 0.0, 0.0)
     budget = unit.tree["budget"]
-    if models.load(unit.model).learning == "gradient":
+    if unit.learning == "gradient":
         lanes = len(unit.lanes)
         if budget["second"] is not None:
             train = Interval(*3 * [budget["second"] * lanes])
@@ -195,7 +193,7 @@ def _seconds(unit: Unit, rate: Rate) -> Interval:
         else:  # samples: of a network whose step takes what such steps take here
             steps = (budget["sample"] or 0) / unit.tree["training"]["batch"]
             train = Interval(2e-5 * steps, 2e-4 * steps, 5e-3 * steps)
-    return _sum(train, rate.rest_s, START_S)
+    return _sum(train, rate.rest_s, Interval(*START_S))
 
 
 # -- Elsewhere -----------------------------------------------------------------------------------------------------
@@ -210,7 +208,7 @@ def _elsewhere(
     on, seconds, joules, known = entry.name, Interval(0.0, 0.0, 0.0), Interval(0.0, 0.0, 0.0), True
     by_model: dict[str, list[Unit]] = defaultdict(list)
     for unit in units:
-        if models.load(unit.model).learning == "gradient":
+        if unit.learning == "gradient":
             by_model[unit.model].append(unit)
     for model, members in sorted(by_model.items()):
         unit = members[len(members) // 2]

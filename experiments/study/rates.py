@@ -71,7 +71,7 @@ class Rates:
         begun, known = time.monotonic(), {model for _, model, _ in self.known}
         missing: dict[str, list[Unit]] = defaultdict(list)
         for unit in units:
-            if unit.model not in known and models.load(unit.model).learning == "gradient":
+            if unit.model not in known and unit.learning == "gradient":
                 missing[unit.model].append(unit)
         for model in sorted(missing):
             if time.monotonic() - begun > MEASURE_S:
@@ -90,7 +90,7 @@ class Rates:
     def _like(self, unit: Unit) -> Rate:
         """The rate of what is most like the unit."""
         task, model, options = unit.task, unit.model, _options(unit)
-        if models.load(model).learning != "gradient":
+        if unit.learning != "gradient":
             exact = self.known.get((task, model, options))
             return exact or Rate(GUESS_FLOP_PER_S, REST_S, self._power(), "compiling and evaluating, by default")
         if exact := self.known.get((task, model, options)):
@@ -145,7 +145,7 @@ def _measured(unit: Unit, device: Device) -> Rate | None:
     checked = settings({**unit.tree, "seed": [unit.lanes[0].seed]})
     task = load_task(checked, Reporter(quiet=True))
     job = Job(task, checked.model, unit.tree["model"], checked.budget, checked.recipe, device, unit.tree)
-    if job.model.skip(task.info, unit.tree["backend"]):
+    if job.model.skip(job.info, unit.tree["backend"]):
         return None
     before = time.perf_counter()
     learner = job.learner(list(unit.lanes))

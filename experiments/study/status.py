@@ -16,10 +16,10 @@ from experiments.store.tables import sql_text
 from experiments.study.folder import StudyFolder
 from experiments.study.plan_file import plan_on_disk, write_parquet
 from experiments.study.spec import Study
+from experiments.study.unit import START_S
 from experiments.study.unit_state import FAILED, INTERRUPTED, RUNNING, UnitState
 from reports.text import duration, si, wrapped
 
-WORKER_S = 6.0  # a unit's process: its start and its imports, on a laptop; records do not have it
 SHOWN = 10  # failures that are told in full
 
 # By (task, model, role), and of units that are not done one by one. `records` is what the store has, `@plan` the plan,
@@ -203,8 +203,8 @@ def _status(study: Study, store: Store, plan: str, notes: list[str]) -> Status:
         counts[standing] += runs
         part = 1 - state.fraction if standing == RUNNING and state is not None else 1.0
         like = _like(rows, task, model, role)
-        work[0].add(None if like is None else like.each_s, runs * part, WORKER_S * part)
-        work[1].add(None if like is None else like.each_j, runs * part, 0.0)
+        work[0].add(None if like is None else like.each_s, runs * part, START_S, part)
+        work[1].add(None if like is None else like.each_j, runs * part, (0.0, 0.0, 0.0), part)
     total = {name: sum(getattr(row, name) for row in rows) for name in ("planned", "finished", "diverged", "skipped")}
     return Status(
         study.name, study.hash, str(store), **total, failed=dict(failed), running=counts[RUNNING],
@@ -222,12 +222,14 @@ class _Work:
     def __init__(self) -> None:
         self.low, self.high, self.known = 0.0, 0.0, True
 
-    def add(self, each: tuple[float, float] | None, times: float, more: float) -> None:
+    def add(
+        self, each: tuple[float, float] | None, times: float, once: tuple[float, float, float], part: float
+    ) -> None:
         if each is None:
             self.known = False
             return
-        self.low += each[0] * times + more
-        self.high += each[1] * times + more
+        self.low += each[0] * times + once[0] * part
+        self.high += each[1] * times + once[2] * part
 
     def range(self) -> tuple[float, float] | None:
         return (self.low, self.high) if self.known else None

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import functools
+import json
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from experiments.config import model_from
 from experiments.errors import UserError
 from experiments.job import Lane
 from experiments.record import RUN
 from experiments.study.spec import Study
+
+# Seconds of a unit's process, its start and its imports, which records do not have: least, likely and most.
+START_S = (2.5, 4.0, 8.0)
 
 
 @dataclass(frozen=True)
@@ -43,9 +49,19 @@ class Unit:
         return self.tree["model"]["name"]
 
     @property
+    def learning(self) -> str:
+        """How the model is fitted, see `learners.base.Model`: it may depend on the model's options."""
+        return _learning(json.dumps(self.tree["model"], sort_keys=True))
+
+    @property
     def group(self) -> str:
         """What must not be parted: a tuned run and its trials have the same."""
         return self.tuning.get("group", self.key)
+
+
+@functools.lru_cache(maxsize=4096)
+def _learning(options: str) -> str:
+    return model_from(json.loads(options)).learning
 
 
 @dataclass(frozen=True)

@@ -104,15 +104,25 @@ class Events(Reporter):
 
     @contextmanager
     def training(self, label: str) -> Iterator[Any]:
+        untold: State | None = None
+
         def show(state: State) -> None:
+            nonlocal untold
+            untold = state
             if time.monotonic() - self._last >= EVERY_S:
-                self._last = time.monotonic()
+                tell()
+
+        def tell() -> None:
+            nonlocal untold
+            if untold is not None:
                 self._emit(
-                    "progress", fraction=min(1.0, state.fraction), step=state.step, error=state.error,
-                    power_w=state.power_w, seconds_left=state.seconds_left,
+                    "progress", fraction=min(1.0, untold.fraction), step=untold.step, error=untold.error,
+                    power_w=untold.power_w, seconds_left=untold.seconds_left,
                 )  # fmt: skip
+            self._last, untold = time.monotonic(), None
 
         yield show
+        tell()  # where training ended
 
 
 def _unit(raw: Mapping[str, Any]) -> Unit:

@@ -15,6 +15,7 @@ from learners.base import Model, TaskInfo
 from learners.snapshot import Snapshot
 
 DTYPES = ("float32", "float64")
+OTHER_SIZE = "its weights are for states of another size"
 
 
 @dataclass(frozen=True)
@@ -57,13 +58,15 @@ class Points:
     """Training data as one flat list of points: a window is `window + 1` consecutive ones.
 
     `times`: (P,) since the start of each trajectory, `lengths`: (P,) intervals to the next point (anything where there
-    is none), `y`: (P, *state), `starts`: (W,) the first points of all valid windows.
+    is none), `y`: (P, *state), `starts`: (W,) the first points of all valid windows. `held`: (P, *state), True where
+    an experimenter held an entry of the state, or None: what is held is given to a model, and it is not asked for it.
     """
 
     times: np.ndarray
     lengths: np.ndarray
     y: np.ndarray
     starts: np.ndarray
+    held: np.ndarray | None = None
 
 
 @dataclass
@@ -114,6 +117,17 @@ class Engine(ABC):
     def build(self, weights: Sequence[dict[str, Any]]) -> None:
         """Place data and weights (as drawn by each part's `draw`) on the device."""
 
+    def replace_points(self, points: Points) -> None:
+        """Train from now on with other points, as many as before."""
+        if points.y.shape != self.points.y.shape or (points.held is None) != (self.points.held is None):
+            raise ValueError(f"there must be as many points as before, {len(self.points.y)}, not {len(points.y)}")
+        self.points = points
+        self.place_points()
+
+    @abstractmethod
+    def place_points(self) -> None:
+        """Place `points` on the device."""
+
     @abstractmethod
     def compile_training(self) -> None:
         """Make `train` ready: compile, and take a step that is forgotten. It changes no weights."""
@@ -141,6 +155,11 @@ class Engine(ABC):
     @abstractmethod
     def set_parameters(self, seed: int, theta: np.ndarray) -> None:
         """Put theta (p,) into the parts of the seed with this index."""
+
+    @abstractmethod
+    def take_weights(self, other: Engine) -> None:
+        """Predict from now on with the weights that another engine of this backend predicts with. Raises ValueError
+        where they do not fit."""
 
     @abstractmethod
     def keep_best(self, better: np.ndarray) -> None:
@@ -183,8 +202,12 @@ class Engine(ABC):
         Costs may be wrong where `count_flop` is False.
         """
 
-    def predict(self, y0: np.ndarray, times: np.ndarray, count_flop: bool = False) -> tuple[np.ndarray, float | None]:
+    def predict(
+        self, y0: np.ndarray, times: np.ndarray, count_flop: bool = False, clock: np.ndarray | None = None
+    ) -> tuple[np.ndarray, float | None]:
         """Roll out from y0 (B, *state) through times (B, T): states (S, B, T, *state), and FLOPs per trajectory.
+
+        `clock` (B,): when each of them begins, for equations that depend on time; 0 by default.
 
         The averaged weights are used. NaN times (after a trajectory's end) give states that mean nothing. FLOPs are
         None unless asked for: an eager backend has to run twice as long for them.
@@ -195,6 +218,8 @@ class Engine(ABC):
             raise ValueError(f"this engine predicts at most {longest} intervals, not {length - 1}")
         times = _fill_forward(times) - times[:, :1]
         lengths, times = np.diff(times, axis=1), times[:, :-1]
+        if clock is not None:
+            times = times + clock[:, None]
         out = np.empty((self.seeds, batch, length, *self.info.state_shape))
         flop = 0.0
         for low in range(0, batch, size):

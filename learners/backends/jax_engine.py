@@ -18,7 +18,7 @@ from hardware.cost import Cost
 from hardware.devices import Device
 from hardware.flops_jax import Tally, count
 from hardware.hlo import HloError
-from learners.backends.base import Engine, Trained
+from learners.backends.base import OTHER_SIZE, Engine, Trained
 from learners.backends.jax_ops import JaxOperations, stack
 from learners.base import RegressionModel
 from learners.snapshot import Snapshot, cost_from_json, cost_to_json, same_layout
@@ -54,8 +54,7 @@ class JaxEngine(Engine):
             self._static = trainable[0][1]
             params = stack([t[0] for t in trainable])
             self._one, self._unravel = jax.flatten_util.ravel_pytree(trainable[0][0])
-            self._y = ops.constant(self.points.y)
-            self._t = (ops.constant(self.points.times), ops.constant(self.points.lengths))
+            self.place_points()
             rates = ops.constant(self.learning_rates)
             optimiser = jax.vmap(lambda rate, params: self._optimiser(rate).init(params))(rates, params)
             self._state = (params, optimiser, params, jnp.zeros(self.seeds, jnp.int32), rates)
@@ -63,6 +62,13 @@ class JaxEngine(Engine):
         self._best = jax.tree.map(jnp.copy, params)
         self._programs: dict[str, Any] = {}
         self._ran: dict[str, tuple[int, Any]] = {}  # of each training program: calls, and their costs together
+
+    def place_points(self) -> None:
+        points, constant = self.points, self.ops.constant
+        with jax.default_device(self.device):
+            self._y = constant(points.y)
+            held = () if points.held is None else (jnp.asarray(points.held),)
+            self._t = (constant(points.times), constant(points.lengths), *held)
 
     def _optimiser(self, rate: jax.Array) -> optax.GradientTransformation:
         """Of a lane: its learning rate is an argument of the program, so that lanes with others share it."""
@@ -85,6 +91,8 @@ class JaxEngine(Engine):
         state, errors = truth[:, 0], []
         for k in range(window):
             state = self._advance(params, state, times[:, k], lengths[:, k])
+            if len(t) > 2:  # what was held is given
+                state = jnp.where(t[2][rows[:, k + 1]], truth[:, k + 1], state)
             errors.append(state - truth[:, k + 1])
         return jnp.stack(errors, axis=1) / self.ops.constant(self.info.step_std)
 
@@ -263,6 +271,14 @@ class JaxEngine(Engine):
         params = self._unravel(self.ops.constant(theta))
         average = jax.tree.map(lambda a, p: a.at[seed].set(p), self._state[2], params)
         self._state = (*self._state[:2], average, *self._state[3:])
+
+    def take_weights(self, other: Engine) -> None:
+        assert isinstance(other, JaxEngine)
+        mine, theirs = self._state[2], other._state[2]
+        shapes = [[leaf.shape for leaf in jax.tree.leaves(weights)] for weights in (mine, theirs)]
+        if jax.tree.structure(mine) != jax.tree.structure(theirs) or shapes[0] != shapes[1]:
+            raise ValueError(OTHER_SIZE)
+        self._state = (*self._state[:2], jax.tree.map(jnp.copy, theirs), *self._state[3:])
 
     def keep_best(self, better: np.ndarray) -> None:
         if better.any():

@@ -68,6 +68,9 @@ class JaxOperations:
             return _fixed_steps(STEP[solver.method], rate, y, solver.steps)
         return _adaptive(rate, y, solver)
 
+    def grad(self, function: Callable[[Array], Array], y: Array) -> Array:
+        return jax.grad(lambda y: jnp.sum(function(y)))(y)
+
 
 def _euler(f: Callable, s: Any, h: float, y: Array) -> Array:
     return y + h * f(s, y)

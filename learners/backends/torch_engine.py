@@ -12,7 +12,7 @@ import torch
 from hardware.cost import Cost
 from hardware.devices import Device
 from hardware.flops_torch import FlopCounter
-from learners.backends.base import Engine, Trained
+from learners.backends.base import OTHER_SIZE, Engine, Trained
 from learners.backends.torch_ops import TorchOperations
 from learners.base import RegressionModel, Spec
 from learners.snapshot import Snapshot, cost_from_json, cost_to_json, same_layout
@@ -28,13 +28,12 @@ class TorchEngine(Engine):
         return torch.device("cpu") if device.kind == "cpu" else torch.device(device.kind, device.index)
 
     def build(self, weights: Sequence[dict[str, Any]]) -> None:
-        ops = self.ops = TorchOperations(self.dtype, self.device)
+        self.ops = TorchOperations(self.dtype, self.device)
         specs = self.model.parts(self.info)
         self._parts = [self._module(specs, drawn) for drawn in weights]
         self._averages = [self._module(specs, drawn) for drawn in weights]
         self._best = [self._module(specs, drawn) for drawn in weights]
-        self._y, self._t = ops.constant(self.points.y), ops.constant(self.points.times)
-        self._h = ops.constant(self.points.lengths)
+        self.place_points()
         self._weights = [list(parts.parameters()) for parts in self._parts]
         self._mean_weights = [list(parts.parameters()) for parts in self._averages]
         self._optimisers = [
@@ -48,6 +47,11 @@ class TorchEngine(Engine):
         self._steps_done = 0
         self._executed = [Cost()] * self.seeds
         self._step_costs: dict[Any, Cost] = {}
+
+    def place_points(self) -> None:
+        points, constant = self.points, self.ops.constant
+        self._y, self._t, self._h = constant(points.y), constant(points.times), constant(points.lengths)
+        self._held = None if points.held is None else torch.as_tensor(points.held, device=self.device)
 
     def _module(self, specs: dict[str, Spec], drawn: dict[str, Any]) -> torch.nn.ModuleDict:
         return torch.nn.ModuleDict({name: self.ops.build(spec, drawn[name]) for name, spec in specs.items()})
@@ -63,6 +67,8 @@ class TorchEngine(Engine):
         state, errors = truth[:, 0], []
         for k in range(window):
             state = self._advance(parts, state, times[:, k], lengths[:, k])
+            if self._held is not None:  # what was held is given
+                state = torch.where(self._held[rows[:, k + 1]], truth[:, k + 1], state)
             errors.append(state - truth[:, k + 1])
         return torch.stack(errors, dim=1) / self.ops.constant(self.info.step_std)
 
@@ -185,6 +191,15 @@ class TorchEngine(Engine):
         for name, values in self._tensors(torch.as_tensor(theta, dtype=self.ops.dtype, device=self.device)).items():
             for key, value in values.items():
                 self._averages[seed].get_submodule(name).get_parameter(key).copy_(value)
+
+    @torch.no_grad()
+    def take_weights(self, other: Engine) -> None:
+        assert isinstance(other, TorchEngine)
+        for mine, theirs in zip(self._averages, other._averages, strict=True):
+            try:
+                mine.load_state_dict(theirs.state_dict())
+            except RuntimeError:
+                raise ValueError(OTHER_SIZE) from None
 
     def keep_best(self, better: np.ndarray) -> None:
         for seed in np.flatnonzero(better):

@@ -87,6 +87,12 @@ class TorchOperations:
         except AssertionError:  # torchdiffeq's way to say that the step underflowed or the state is not finite
             return rate(unit[0], y) * torch.nan  # through the field, so that there is a gradient: not a number as well
 
+    def grad(self, function: Callable[[Array], Array], y: Array) -> Array:
+        training = torch.is_grad_enabled()
+        with torch.enable_grad():  # predictions are made without
+            at = y if training and y.requires_grad else y.detach().requires_grad_()
+            return torch.autograd.grad(function(at).sum(), at, create_graph=training)[0]
+
     def _attempt(self, *_: Any) -> None:
         self.attempted += 1
 

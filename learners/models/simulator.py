@@ -24,4 +24,4 @@ class Simulator(OdeModel):
 
     def field(self, ops: Operations, info: TaskInfo, parts: Parts, t: Array, y: Array) -> Array:
         assert info.system is not None  # skip() has seen to it
-        return known_rates(ops, info, None, t, y, info.system.term_names)
+        return known_rates(ops, info.system, None, t, y, info.system.term_names)

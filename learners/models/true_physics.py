@@ -35,8 +35,9 @@ class TruePhysics(OdeModel):
         return needs_system(info)
 
     def parts(self, info: TaskInfo) -> dict[str, Spec]:
-        return {"physics": known_parameters(info, self.spread)}
+        assert info.system is not None  # skip() has seen to it
+        return {"physics": known_parameters(info.system, self.spread)}
 
     def field(self, ops: Operations, info: TaskInfo, parts: Parts, t: Array, y: Array) -> Array:
-        assert info.system is not None  # skip() has seen to it
-        return known_rates(ops, info, parts["physics"], t, y, info.system.term_names)
+        assert info.system is not None
+        return known_rates(ops, info.system, parts["physics"], t, y, info.system.term_names)

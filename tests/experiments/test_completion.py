@@ -32,7 +32,7 @@ STUDIES = sorted(catalogue()["study"])
         (["rep|"], ["report"]),
         (["run|"], ["run"]),
         (["run", "flo|"], ["flocking"]),
-        (["run", "lo|"], ["lorenz63", "lotka_volterra"]),
+        (["run", "lo|"], ["local_flocking", "lorenz63", "lorenz96", "lotka_volterra"]),
         (["run", "flocking", "mo|"], ["model="]),
         (["run", "flocking", "model=|"], [f"model={name}" for name in MODELS]),
         (["run", "flocking", "model=neu|"], ["model=neural_ode"]),

@@ -91,7 +91,7 @@ def test_records_of_this_device_tell_how_fast_a_model_is(store: Store) -> None:
     runs = {name: next(p for p in found.parts if p.model == "mlp") for name, found in (("1", once), ("2", twice))}
     # Two units of two lanes, each 6 s of training at 1e8 FLOP in 2 s of a lane.
     assert runs["2"].seconds.value - runs["1"].seconds.value == pytest.approx(4 * 6.0)
-    rest = 2 * (pricing.START_S.value + 2 * 1.0)
+    rest = 2 * (pricing.START_S[1] + 2 * 1.0)
     assert runs["1"].seconds.value == pytest.approx(4 * 6.0 + rest)
     assert "records" in runs["1"].source and not any("guessed" in note for note in once.notes)
     assert once.energy_j is not None and once.energy_j.value == pytest.approx(20.0 * once.seconds.value, rel=1e-6)

@@ -17,8 +17,8 @@ from experiments.study.folder import StudyFolder
 from experiments.study.plan import make_plan
 from experiments.study.plan_file import save_plan
 from experiments.study.spec import parse
-from experiments.study.status import WORKER_S, Status, status
-from experiments.study.unit import Plan, Unit
+from experiments.study.status import Status, status
+from experiments.study.unit import START_S, Plan, Unit
 from experiments.study.unit_state import UnitState
 from hardware.devices import Device
 from reports.text import duration
@@ -153,13 +153,15 @@ def test_what_is_left_is_what_such_runs_took(store: Store) -> None:
     found = look(PLAIN, store)
     # Quartiles of 1 and 3 are 1.5 and 2.5. Two mlp runs are left, four of hybrid_ode and one of linear, for which
     # nothing but mlp tells; in four units, each with a worker to start.
-    assert found.seconds_left == (pytest.approx(7 * 1.5 + 4 * WORKER_S), pytest.approx(7 * 2.5 + 4 * WORKER_S))
+    assert found.seconds_left == (pytest.approx(7 * 1.5 + 4 * START_S[0]), pytest.approx(7 * 2.5 + 4 * START_S[2]))
     assert found.energy_j_left == (pytest.approx(7 * 15), pytest.approx(7 * 25))
     assert "of one device's time" in found.lines(500)[1]
     saved(store, units(PLAIN, model="hybrid_ode")[0], seconds=5.0, joules=None)
     found = look(PLAIN, store)
     assert found.energy_j_left is None and found.energy_j_used is None  # unknown, and not less
-    assert found.seconds_left is not None and found.seconds_left[0] == pytest.approx(2 * 1.5 + 2 * 5 + 5 + 3 * WORKER_S)
+    assert found.seconds_left is not None and found.seconds_left[0] == pytest.approx(
+        2 * 1.5 + 2 * 5 + 5 + 3 * START_S[0]
+    )
 
 
 @pytest.mark.parametrize(

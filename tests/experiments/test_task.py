@@ -25,7 +25,7 @@ SMALL = Protocol(n_train=4, n_val=2, n_test=3, horizon=8.0, spacing=0.5)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder for trajectories that need no solver: who gets which is the question here, not what they are."""
 
-    def simulate(system: Any, y0: np.ndarray, times: np.ndarray, rtol: float) -> Reference:
+    def simulate(system: Any, y0: np.ndarray, times: np.ndarray, rtol: float, *_: Any) -> Reference:
         return Reference(y0[:, None] * np.exp(-0.1 * times)[:, None], 0.0, rtol)
 
     monkeypatch.setattr("physics_models.cache.simulate", simulate)

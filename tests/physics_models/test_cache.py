@@ -11,6 +11,7 @@ import pytest
 
 from physics_models import cache
 from physics_models.base import System
+from physics_models.lorenz63 import Lorenz63
 from physics_models.pendulum import Pendulum
 from physics_models.simulate import Reference
 
@@ -22,7 +23,9 @@ def solved(monkeypatch: pytest.MonkeyPatch) -> list[System]:
     """Which systems were really simulated; a stand-in for the solver keeps the tests quick."""
     calls = []
 
-    def fake(system: System, y0: np.ndarray, times: np.ndarray, rtol: float) -> Reference:
+    def fake(
+        system: System, y0: np.ndarray, times: np.ndarray, rtol: float, process_noise: float, rng_seed: int
+    ) -> Reference:
         calls.append(system)
         return Reference(y0[:, None] + times[None, :, None], 1e-12, rtol)
 
@@ -53,6 +56,8 @@ def test_everything_that_matters_changes_the_key(tmp_path: Path, solved: list[Sy
     assert solves(Pendulum(), 7, 4, TIMES)
     assert solves(Pendulum(), 7, 3, TIMES * 2)
     assert solves(Pendulum(), 7, 3, TIMES, rtol=1e-9)
+    assert solves(Pendulum(), 7, 3, TIMES, process_noise=0.1)
+    assert not solves(Pendulum(), 7, 3, TIMES, process_noise=0.1)
 
 
 def test_more_trajectories_keep_the_first_ones() -> None:
@@ -64,10 +69,10 @@ def test_more_trajectories_keep_the_first_ones() -> None:
 
 
 def test_only_code_counts_in_the_hash(tmp_path: Path) -> None:
-    def code_hash(text: str) -> str:
+    def code_hash(text: str) -> list[str]:
         file = tmp_path / "code.py"
         file.write_text(text)
-        return cache._code_hash(file)
+        return cache._code_hashes([file])
 
     plain = code_hash("class A:\n    x = 1\n    def f(self):\n        return 2\n")
     told = code_hash(
@@ -75,6 +80,27 @@ def test_only_code_counts_in_the_hash(tmp_path: Path) -> None:
     )
     assert plain == told
     assert plain != code_hash("class A:\n    x = 1\n    def f(self):\n        return 3\n")
+
+
+def test_code_that_is_imported_counts_as_well() -> None:
+    """Directly or not, at the top of a file or in a function: helpers decide the numbers as much as the system."""
+    folder = Path(cache.__file__).parent
+    one = cache._code_hashes([folder / "base.py"])
+    found = cache._code_hashes([folder / "burgers.py", folder / "simulate.py"])
+    for helper in ("base", "periodic", "solution", "solve_adaptive", "solve_exponential", "solve_noisy", "solve_map"):
+        assert set(cache._code_hashes([folder / f"{helper}.py"])) <= set(found), helper
+    assert len(one) == 1 and not set(cache._code_hashes([folder / "lorenz63.py"])) <= set(found)
+
+
+def test_systems_within_a_system_count(tmp_path: Path, solved: list[System]) -> None:
+    @dataclasses.dataclass(frozen=True)
+    class Watched(Pendulum):
+        watched: System | None = None
+
+    assert Lorenz63 in cache._kinds(Watched(watched=Lorenz63()))
+    for inner in (Pendulum(), Pendulum(damping=0.2), Lorenz63(), Pendulum()):
+        cache.reference(Watched(watched=inner), 7, 3, TIMES, tmp_path)
+    assert len(solved) == 3
 
 
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "empty", "text", "other shape"])

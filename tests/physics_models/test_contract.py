@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +18,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from physics_models.base import System
+from physics_models.base import SYMMETRIES, System
 from physics_models.discovery import systems
 
 NAMES = systems.names()
@@ -55,8 +56,10 @@ def test_class_declares_its_options_and_terms(system: System) -> None:
     assert system.values.keys() == set(kind.parameters)
     assert system.time_scale > 0
     structure = system.structure
-    assert system.state_shape == (() if structure.agents is None else (structure.agents,)) + (len(system.variables),)
-    assert set(structure.symmetries) <= {"translation", "rotation", "permutation", "time", "scale"}
+    points = () if structure.grid is None else (math.prod(structure.grid),)
+    bodies = points if structure.agents is None else (structure.agents,)
+    assert system.state_shape == (*bodies, len(system.variables))
+    assert set(structure.symmetries) <= set(SYMMETRIES)
 
 
 def test_docstring_tells_equation_behaviour_arguments_and_reference(system: System) -> None:
@@ -166,15 +169,21 @@ def test_impossible_parameters_are_refused_by_name(system: System, value: float)
                 dataclasses.replace(system, **{f.name: value})
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if systems.load(name)().structure.agents is not None])
+@pytest.mark.parametrize(
+    "name", [name for name in NAMES if {"n_agents", "space_dim"} <= vars(systems.load(name)).keys()]
+)
 def test_groups_of_other_sizes(name: str) -> None:
     kind: Any = systems.load(name)
     with pytest.raises(ValueError, match="n_agents must be 2 or more, but it is 1"):
         kind(n_agents=1)
-    with pytest.raises(ValueError, match="space_dim must be 2 or 3, but it is 4"):
-        kind(space_dim=4)
-    system = kind(n_agents=2, space_dim=3)
-    assert system.state_shape == (2, 6) and system.variables == ("x", "y", "z", "vx", "vy", "vz")
+    system = kind(n_agents=2)
+    if "space_dim" in {f.name for f in dataclasses.fields(kind)}:
+        with pytest.raises(ValueError, match=r"space_dim must be .*2 or 3, but it is 4"):
+            kind(space_dim=4)
+        system = kind(n_agents=2, space_dim=3)
+        names = ("x", "y", "z", "vx", "vy", "vz")[: 3 * system.structure.order]
+        assert system.variables[: len(names)] == names
+    assert system.state_shape == (2, len(system.variables))
     assert np.isfinite(system.field(0.0, draw(system, 0))).all()
 
 

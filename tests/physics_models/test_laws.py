@@ -60,7 +60,9 @@ def random_rotation(rng: np.random.Generator, d: int) -> np.ndarray:
     return q
 
 
-# Symmetries hold to rounding: fields of order one, sums of some ten terms, hence 1e-13, about 500 roundings.
+# Symmetries hold to rounding: sums of some ten terms, hence 1e-13 of the largest, about 500 roundings.
+def assert_close(found: np.ndarray, wanted: np.ndarray) -> None:
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-13 * max(1.0, np.abs(wanted).max()))
 
 
 @with_symmetry("permutation")
@@ -70,7 +72,7 @@ def test_renaming_agents_renames_their_rates(system: System, seed: int) -> None:
     rng = np.random.default_rng(seed)
     y = system.initial_state(rng)
     order = rng.permutation(len(y))
-    np.testing.assert_allclose(system.field(0.0, y[order]), system.field(0.0, y)[order], rtol=0, atol=1e-13)
+    assert_close(system.field(0.0, y[order]), system.field(0.0, y)[order])
 
 
 @with_symmetry("rotation")
@@ -83,9 +85,11 @@ def test_rotating_the_group_rotates_its_rates(system: System, seed: int) -> None
     q = random_rotation(rng, d)
 
     def rotate(y: np.ndarray) -> np.ndarray:
-        return (y.reshape(len(y), -1, d) @ q.T).reshape(y.shape)
+        k = system.structure.order * d  # positions and velocities; what else there is has no direction
+        turned = (y[..., :k].reshape(*y.shape[:-1], -1, d) @ q.T).reshape(*y.shape[:-1], k)
+        return np.concatenate([turned, y[..., k:]], axis=-1)
 
-    np.testing.assert_allclose(system.field(0.0, rotate(y)), rotate(system.field(0.0, y)), rtol=0, atol=1e-13)
+    assert_close(system.field(0.0, rotate(y)), rotate(system.field(0.0, y)))
 
 
 @with_symmetry("translation")
@@ -96,7 +100,20 @@ def test_moving_the_group_changes_nothing(system: System, seed: int) -> None:
     y = system.initial_state(rng)
     shift = np.zeros(y.shape[-1])
     shift[: system.structure.space_dim] = rng.standard_normal(system.structure.space_dim)
-    np.testing.assert_allclose(system.field(0.0, y + shift), system.field(0.0, y), rtol=0, atol=1e-13)
+    assert_close(system.field(0.0, y + shift), system.field(0.0, y))
+
+
+@with_symmetry("shift")
+def test_shifting_a_field_along_its_grid_shifts_its_rates(system: System) -> None:
+    y, grid = system.initial_state(np.random.default_rng(0)), system.structure.grid
+    assert grid is not None
+
+    def shifted(y: np.ndarray) -> np.ndarray:
+        return np.roll(y.reshape(*grid, -1), range(3, 3 + len(grid)), range(len(grid))).reshape(y.shape)
+
+    rate = system.field(0.0, y)
+    # Derivatives multiply roundings by wave numbers to their power, as they do the field itself.
+    np.testing.assert_allclose(system.field(0.0, shifted(y)), shifted(rate), rtol=0, atol=1e-12 * np.abs(rate).max())
 
 
 @with_symmetry("time")

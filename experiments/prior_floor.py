@@ -1,0 +1,107 @@
+"""The error that a wrong prior alone induces: the told equations solved exactly, against the truth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+
+from experiments.evaluate import MAX_SEGMENTS, PRIMARY, one_step_segments, thin
+from experiments.metrics.one_step_nrmse import OneStepNrmse
+from experiments.metrics.rollout_nrmse import RolloutNrmse
+from experiments.study.spec import Study
+from experiments.task import Task
+from experiments.trajectories import Segments
+from physics_models.base import Map, System
+from physics_models.priors.base import Prior
+from physics_models.priors.discovery import priors
+from physics_models.simulate import SimulationError, simulate
+
+ONE_STEP = "one_step_nrmse"
+
+
+def floor(task: Task, prior: Prior) -> dict[str, float]:
+    """The test errors "rollout_nrmse" and "one_step_nrmse" of the equations that a prior tells, solved to 1e-10.
+
+    They are those of a hard prior (told equations, nothing learned) with a perfect solver: what cannot be got below
+    without training anything. To first order in delta the error of a state after a time h is delta times the integral
+    over h of the propagated field error, so floors are proportional to delta while they are small. As for every model,
+    time counts from the start of each test segment. Infinite where the told equations blow up.
+
+    Raises ValueError for data whose true equations are not known, and for systems with chance of their own.
+    """
+    if task.system is None or not task.exact:
+        raise ValueError(f"the true equations of the task must be known, but those of {task.name} are not")
+    if isinstance(task.system, Map):
+        raise ValueError(f"{task.name} steps in time and by chance: it has no floor that an exact solution could tell")
+    unit, steps = thin(task.segments["test"], 4 * MAX_SEGMENTS), thin(one_step_segments(task.test))
+    try:
+        predicted = _solved(prior.tell(task.system), [unit, steps])
+    except SimulationError:
+        return {PRIMARY: float("inf"), ONE_STEP: float("inf")}
+    return {
+        PRIMARY: RolloutNrmse()(task, unit, predicted[0]),
+        ONE_STEP: OneStepNrmse()(task, steps, predicted[1]),
+    }
+
+
+def floors(task: Task, kind: str, deltas: Iterable[float], **options: Any) -> list[dict[str, Any]]:
+    """Rows of a table: task, kind, delta and the errors of `floor`; `options` are the prior's."""
+    found = [(delta, floor(task, priors.load(kind)(delta=delta, **options))) for delta in deltas]
+    return [{"task": task.name, "kind": kind, "delta": delta, **errors} for delta, errors in found]
+
+
+def study_floors(study: Study) -> list[dict[str, Any]]:
+    """The floors of every prior in a study, by task and data draw, simulated (or from the cache): see `floors`.
+
+    A row also has "condition", as records of the study have it, and "data_seed".
+    """
+    from experiments.config import settings
+    from experiments.main_job import load_task
+    from experiments.prior import prior_config, prior_from
+    from experiments.progress import Reporter
+
+    tasks: dict[str, Task] = {}
+    rows: dict[str, dict[str, Any]] = {}
+    for tree in _told_trees(study):
+        prior = prior_from(prior_config(tree, True))
+        data = repr(tree["task"])
+        if data + repr(prior) in rows:
+            continue
+        if data not in tasks:
+            tasks = {data: load_task(settings(tree), Reporter(quiet=True))}  # one at a time: they may be large
+        rows[data + repr(prior)] = {
+            "task": tree["task"]["name"],
+            "data_seed": tree["task"]["data_seed"],
+            "kind": tree["prior"]["kind"],
+            "delta": prior.delta,
+            "condition": study.condition({**tree, "prior": prior_config(tree, True)}),
+            **floor(tasks[data], prior),
+        }
+    return list(rows.values())
+
+
+def _told_trees(study: Study) -> Iterator[dict[str, Any]]:
+    """The configurations of a study whose models are told a prior that is not the default, by task."""
+    from experiments.prior import prior_config
+    from experiments.study.expand import shapes
+    from learners.discovery import models
+
+    trees = [shape.tree for shape in shapes(study)]
+    for tree in sorted(trees, key=lambda tree: repr(tree["task"])):
+        if prior_config(tree, models.load(tree["model"]["name"]).takes_prior):
+            yield tree
+
+
+def _solved(system: System, several: list[Segments]) -> list[np.ndarray]:
+    """Predictions of some sets of segments, each from its first points, all by one solution on the times of all."""
+    after = [np.where(s.mask, s.times - s.times[:, :1], 0.0) for s in several]
+    # Differences of times differ by rounding between segments; a millionth of the shortest interval is no difference.
+    shortest = min(float(np.diff(times, axis=1)[s.mask[:, 1:]].min()) for times, s in zip(after, several, strict=True))
+    keys = [np.rint(times / (1e-6 * shortest)).astype(np.int64) for times in after]
+    grid, first = np.unique(np.concatenate([k.ravel() for k in keys]), return_index=True)
+    times = np.concatenate([times.ravel() for times in after])[first]
+    y = simulate(system, np.concatenate([s.y[:, 0] for s in several]), times).y
+    parts = np.split(y, np.cumsum([s.count for s in several])[:-1])
+    return [part[np.arange(len(part))[:, None], np.searchsorted(grid, k)] for part, k in zip(parts, keys, strict=True)]
