@@ -108,7 +108,8 @@ def _differences(axes: Any, panel: tuple[str, list[Contest]]) -> None:
     for y, c in enumerate(rows):
         d = c.difference
         if d.value is None:
-            axes.text(0.02, y, _reason([d.reason]), transform=_beside(axes), va="center", fontsize=7.5, color=GRAY)
+            said = label(_in_short(d.reason), 38)
+            axes.text(0.02, y, said, transform=_beside(axes), va="center", fontsize=7.5, color=GRAY)
             continue
         color, marker = SAYS.get(c.says, SAYS[CANNOT_TELL])
         low, high = (math.nan if v is None else v for v in (d.low, d.high))
@@ -209,6 +210,12 @@ def _chunks(rows: Sequence[Any], title: Any) -> list[tuple[str, list[Any]]]:
 
 def _reason(reasons: Sequence[str]) -> str:
     return label("; ".join(reasons) or "unknown", 52)
+
+
+def _in_short(reason: str) -> str:
+    """Whose reason it is, and its last clause."""
+    whose, *clauses = reason.split(": ")
+    return f"{whose.partition(' ')[0]}: {clauses[-1]}" if clauses else reason or "unknown"
 
 
 def _why(verdict: Verdict, axis: str) -> str:
