@@ -254,7 +254,7 @@ def _prior_options() -> dict[str, type]:
 
 def _check_group(group: str, name: Any) -> None:
     """As `check_choice`. A member of a family of systems, as dysts/Aizawa, becomes a task when it is asked for."""
-    if group != "task" or "/" not in str(name):
+    if group != "task" or "/" not in str(name) or str(name).partition("/")[0] not in systems.families:
         return check_choice(group, name, _group_choices(group))
     try:
         kind = systems.load(name)

@@ -33,7 +33,7 @@ WRONG: list[tuple[str, list[str]]] = [
     ("run pendulm", ["task", "'pendulm'", "did you mean pendulum?"]),
     ("run Pendulum", ["did you mean pendulum?"]),
     ("run pendulum.yaml", ["did you mean pendulum?"]),
-    ("run base_pendulum", ["did you mean pendulum?"]),
+    ("run base_pendulum", ["task must be one of", "did you mean double_pendulum?"]),
     ("run ../config", ["task must be one of"]),
     ("run pendulum lorenz63", ["one task", "pendulum", "lorenz63"]),
     ("run pendulum task=lorenz63", ["one task", "pendulum", "task=lorenz63"]),

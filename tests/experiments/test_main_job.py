@@ -40,7 +40,7 @@ def test_every_record_says_what_the_contract_asks_for(smoke: Any) -> None:
         assert json.loads(record.to_json()) == raw
         assert path.parent.name == record.identity and record.config["seed"] == record.seed == 0
         assert (record.task, record.backend, record.device, record.status) == ("pendulum", "jax", "cpu", "finished")
-        assert set(record.metrics) == {"one_step_nrmse", "rollout_nrmse", "valid_prediction_time"}
+        assert {"one_step_nrmse", "rollout_nrmse", "valid_prediction_time"} <= set(record.metrics)
         assert set(record.metric_units) == set(record.metrics)
         assert record.host == host_info() and {"jax", "numpy"} <= set(record.versions) and len(record.code) == 16
         assert record.facts["primary_metric"] == "rollout_nrmse"
@@ -207,7 +207,7 @@ def test_a_file_of_ones_own(here: Callable[..., Any], tmp_path: Path, no_figure:
     assert set(found) == {("linear", 0), ("mlp", 0)}
     assert found["mlp", 0].config["task"]["path"] == str(path)
     assert found["mlp", 0].facts["n_train"] == 4  # of six, at least one each for validation and test
-    assert all(math.isfinite(value or math.nan) for value in found["mlp", 0].metrics.values())
+    assert all(value is not None and math.isfinite(value) for value in found["mlp", 0].metrics.values())
     # Other data under the same name are another run.
     path.write_text(path.read_text().replace(",0.5", ",0.51"))
     here("run", "trajectories", f"task.path={path}", *columns, *words, f"runs={tmp_path / 'runs'}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ class Listener:
     """A learner that knows the answer and remembers what it was asked."""
 
     def __init__(self, task: Task, seeds: int, error: float) -> None:
-        self.task, self.seeds, self.error = task, tuple(range(seeds)), error
+        self.task, self.info, self.seeds, self.error = task, task.info, tuple(range(seeds)), error
         self.asked: list[tuple[np.ndarray, np.ndarray]] = []
 
     def predict(self, y0: np.ndarray, times: np.ndarray, count_flop: bool = False, clock: Any = None) -> Any:
@@ -76,7 +77,7 @@ class Drift:
     def __init__(self, speeds: tuple[float, float] = (1.0, 2.0), seconds: float = 0.0) -> None:
         self.speeds, self.seconds, self.seeds = speeds, seconds, (0, 1)
         self.engine: Any = self
-        self.predict_batch, self.asked = 8, []
+        self.info, self.predict_batch, self.asked = SimpleNamespace(told=None), 8, []
 
     def predict(self, y0: np.ndarray, times: np.ndarray, count_flop: bool = False, clock: Any = None) -> Any:
         self.asked.append(times.shape)

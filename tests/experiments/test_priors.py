@@ -245,6 +245,31 @@ def test_floors_where_there_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
     assert floor(task, priors.load("parameters")(delta=0.1)) == {PRIMARY: np.inf, ONE_STEP: np.inf}
 
 
+def test_where_equations_depend_on_time_floors_have_the_time(quick: None) -> None:
+    """Exactly told, a driven pendulum has no floor; nor has a run any other error than that of its solver."""
+    from experiments.evaluate import test_results
+    from experiments.metrics.discovery import metrics
+
+    words = ["model=hybrid_ode", "model.network=false", "model.steps=10", "prior=wrong_symmetry", "backend=torch"]
+    _, job = job_of([*words, "dtype=float64", "prior.delta=0.1"])
+    driven = dataclasses.replace(small_task("pendulum"), name="driven")
+    system = dataclasses.replace(driven.system, drive=0.5)  # type: ignore[type-var]
+    y = by_scipy(system, driven.test.y[:, 0], driven.test.times[0]).y
+    driven = dataclasses.replace(driven, system=system, test=dataclasses.replace(driven.test, y=y))
+    assert floor(driven, priors.load("parameters")(delta=0.0))[PRIMARY] < 1e-8
+    # Of the told equations alone, which the truth does not share: seasons that begin with the trajectory.
+    learner, prior = job.learner([Lane(0)]), priors.load("wrong_symmetry")(delta=0.1, symmetry="time")
+    wanted = {PRIMARY: metrics.load(PRIMARY)()}
+    found = test_results(learner, job.task, wanted).metrics[0][PRIMARY]
+    assert found == pytest.approx(floor(job.task, prior)[PRIMARY], rel=1e-5)
+    told = prior.tell(job.task.system)  # type: ignore[arg-type]
+    unit = job.task.segments["test"]
+    late = dataclasses.replace(unit, times=unit.times + 0.5)
+    clocks = [job.task.clock(segments, job.task.test, told=True) for segments in (unit, late)]
+    early, later = (prior_floor._solved(told, [unit], [clock])[0] for clock in clocks)
+    assert not np.allclose(early[:, -1], later[:, -1])
+
+
 def test_uneven_times_are_solved_together(quick: None) -> None:
     """Segments with times of their own come to what each comes to alone."""
     system = LotkaVolterra()

@@ -13,12 +13,11 @@ import pytest
 from hardware.meter import Meter
 from learners.discovery import models
 from learners.learner import Budget, Learner, Progress
-from physics_models.discovery import systems
-from tests.learners.conftest import BACKENDS, RECIPE, all_weights, held_out, make_learner, small_task
+from tests.learners.conftest import BACKENDS, IDENTIFIABLE, RECIPE, all_weights, held_out, make_learner, small_task
 
 PLENTY = Budget(flop=1e12)
 both = pytest.mark.parametrize("backend", BACKENDS)
-every_system = pytest.mark.parametrize("system", systems.names())
+every_system = pytest.mark.parametrize("system", IDENTIFIABLE)
 
 
 def fitted(name: str, backend: str, system: str, seeds: tuple[int, ...] = (0,), **options: Any) -> Any:
@@ -111,7 +110,7 @@ def test_a_linear_system_is_fitted_exactly(backend: str) -> None:
     np.testing.assert_allclose(states[0], y, atol=1e-5)  # ridge 1e-8 of the windows' number biases by as much
 
 
-@pytest.mark.parametrize(("system", "backend"), [*((name, "torch") for name in systems.names()), ("pendulum", "jax")])
+@pytest.mark.parametrize(("system", "backend"), [*((name, "torch") for name in IDENTIFIABLE), ("pendulum", "jax")])
 def test_all_terms_known_start_at_the_simulators_error(system: str, backend: str) -> None:
     """A network that starts at zero adds exactly nothing: the same operations in the same order."""
     hybrid = make_learner(models.load("hybrid_ode")(known="all", width=4, depth=1), backend, system)

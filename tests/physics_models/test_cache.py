@@ -13,6 +13,7 @@ from physics_models import cache
 from physics_models.base import System
 from physics_models.lorenz63 import Lorenz63
 from physics_models.pendulum import Pendulum
+from physics_models.priors.missing_term import MissingTerm
 from physics_models.simulate import Reference
 
 TIMES = np.linspace(0, 1, 5)
@@ -98,6 +99,7 @@ def test_systems_within_a_system_count(tmp_path: Path, solved: list[System]) -> 
         watched: System | None = None
 
     assert Lorenz63 in cache._kinds(Watched(watched=Lorenz63()))
+    assert MissingTerm in cache._kinds(MissingTerm(0.1).tell(Lorenz63()))  # what is told depends on the kind's code
     for inner in (Pendulum(), Pendulum(damping=0.2), Lorenz63(), Pendulum()):
         cache.reference(Watched(watched=inner), 7, 3, TIMES, tmp_path)
     assert len(solved) == 3

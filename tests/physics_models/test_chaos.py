@@ -7,6 +7,7 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.integrate import solve_ivp
@@ -208,6 +209,8 @@ def test_kuramoto_is_the_sum_over_pairs() -> None:
         wanted = frequency + 1.7 / 6 * np.sum(w * np.sin(difference), axis=-1)
         # Rounding of a sum of six products of order one.
         np.testing.assert_allclose(system.field(0.0, y, system.values | p)[..., 0], wanted, rtol=0, atol=1e-14)
+    single = system.field(0.0, torch.as_tensor(y, dtype=torch.float32), system.values | {PAIRS: weights})
+    assert single.dtype == torch.float32
     alone = system.field(0.0, y, system.values | {PAIRS: np.zeros((6, 6))})
     np.testing.assert_array_equal(alone[..., 0], frequency)
     np.testing.assert_array_equal(alone[..., 1], 0)

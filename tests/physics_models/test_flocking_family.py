@@ -218,6 +218,9 @@ def test_topological_weights_are_of_the_k_nearest_whatever_the_scale() -> None:
     assert np.all(np.take_along_axis(w, order, -1)[:, : system.neighbours + 1] > 0)
     assert close(system.neighbour_weights(distance2 * 37.0**2), w)
     assert np.array_equal(TopologicalBoids(neighbours=14).neighbour_weights(distance2), np.ones((15, 15)))
+    first = np.arange(15) < 8
+    heap = np.where(np.logical_and.outer(first, first) | np.eye(15, dtype=bool), 0.0, 0.01)  # eight in one place
+    assert np.array_equal(system.neighbour_weights(heap)[0] > 0, heap[0] == 0)  # however near the others are
 
 
 @pytest.mark.parametrize("scale", [0.01, 100.0])

@@ -33,6 +33,7 @@ from physics_models.interventions import (
 from physics_models.lorenz63 import Lorenz63
 from physics_models.lotka_volterra import LotkaVolterra
 from physics_models.pendulum import Pendulum
+from physics_models.spring_particles import SpringParticles
 from physics_models.vicsek import Vicsek
 
 FLOCK = Flocking(n_agents=5)
@@ -200,6 +201,16 @@ def test_a_kick_adds_its_size_and_no_more() -> None:
     np.testing.assert_allclose(states, [[0.0, 0.3]], atol=1e-15)
 
 
+def test_a_kick_and_a_predator_both_act() -> None:
+    kick, t = Kick(size=0.3, at=0.5, duration=1.0, variable="vx"), 0.9
+    y = start(FLOCK)
+    extra = np.sum([do(FLOCK, one).field(t, y) - FLOCK.field(t, y) for one in (kick, PREDATOR)], axis=0)
+    for actions in ((kick, PREDATOR), (PREDATOR, kick), (kick, PREDATOR, CutEdge(0, 1), Clamp(agent=4))):
+        both = do(FLOCK, *actions)
+        assert sorted(both.term_names) == sorted((*FLOCK.term_names, "kick", "predator"))
+        np.testing.assert_allclose((both.field(t, y) - FLOCK.field(t, y))[2], extra[2], atol=1e-14)
+
+
 # -- What holds for all --------------------------------------------------------------------------------------------
 
 ALL: list[tuple[System, Intervention]] = [
@@ -265,6 +276,10 @@ def test_of_every_system_there_are_wider_starts(name: str) -> None:
         (Lorenz63(), AddAgents(1), "no agents"),
         (FLOCK, AddAgents(0), "1 or more"),
         (Flocking(n_agents=2), RemoveAgent(0), "2 or more"),
+        (SpringParticles(), RemoveAgent(0), "not alike"),
+        (do(FLOCK, CutEdge(3, 4)), RemoveAgent(0), "at most, and first"),
+        (do(FLOCK, RemoveAgent(0)), RemoveAgent(0), "at most, and first"),
+        (do(FLOCK, PREDATOR), PREDATOR, "a predator already"),
         (LotkaVolterra(), ChangeParameter("growth"), "must be one of"),
         (Pendulum(damping=0.0), ChangeParameter("damping"), "give it a value"),
         (Lorenz63(), ChangeParameter("rho", value=-1.0), "above 0"),

@@ -15,6 +15,7 @@ from scipy.integrate import solve_ivp
 
 from physics_models import solve_adaptive as module
 from physics_models.base import Array, Map, Structure, System
+from physics_models.kuramoto import Kuramoto
 from physics_models.lorenz63 import Lorenz63
 from physics_models.simulate import SimulationError, simulate
 
@@ -99,6 +100,14 @@ def test_chaos_beyond_the_horizon_is_refused_and_before_it_recorded() -> None:
     with pytest.raises(SimulationError, match=r"smaller rtol .* shorter horizon than 40") as caught:
         simulate(system, y0, np.array([0.0, 40.0]))
     assert caught.value.stopped_at is None and caught.value.trajectory is None
+
+
+def test_dense_times_do_not_hide_chaos() -> None:
+    """Times closer than the steps of the tolerance must not make both solutions take the same steps, and agree."""
+    start = np.array([[1.0, 2.0, 20.0]])
+    assert 0 < simulate(Lorenz63(), start, np.arange(0, 3, 0.005)).refinement_error < 1e-8
+    with pytest.raises(SimulationError, match="halving the tolerance"):
+        simulate(Lorenz63(), start, np.arange(0, 60, 0.005))
 
 
 def test_nothing_to_solve() -> None:
@@ -255,6 +264,7 @@ def test_noise_scale_is_the_trajectories_own_and_spares_positions() -> None:
 
     scale = noise_scale(Noisy())
     assert scale[1] == 0 and np.all(scale[[0, 2, 3]] > 0)
+    assert noise_scale(Kuramoto())[1] == 0  # a natural frequency stays what it is
     # From x = N(0, 1) the decay exp(-t) has over two time units the variance (1 - exp(-4)) / 4 = 0.245; standard
     # deviations of 16 draws scatter by 18%.
     assert scale[0] == pytest.approx(np.sqrt(0.245), rel=0.5)
