@@ -26,6 +26,7 @@ EPILOG = """examples:
   python -m experiments run flocking model=neural_ode
   python -m experiments run lorenz63 model=hybrid_ode budget.flop=1e11 seed=0,1,2
   python -m experiments run trajectories task.path=lynx_hare model=neural_ode
+  python -m experiments show vicsek
   python -m experiments report flocking
   python -m experiments sweep study=quick
   python -m experiments report study=quick

@@ -75,6 +75,10 @@ def candidates(words: Sequence[str]) -> list[str]:
         chosen = named or any(word.startswith("study=") for word in words)
         first = [] if chosen else ["study=", *(tasks if verb == "report" else [])]
         return _starting([*first, *known_flags], current)
+    if verb == "show":
+        if sign:
+            return _starting([f"prior={name}" for name in known["prior"]] if key == "prior" else [], current)
+        return _starting([*tasks, "prior=", *known_flags], current)
     if verb not in ("run", "check"):
         return _starting(known_flags, current)
     hardware = known.pop("catalogue")

@@ -167,8 +167,9 @@ class Source:
         return rng, np.sort(rng.choice(data.count, count, replace=False))
 
     def _kicked(self, passive: Trajectories, part: int) -> Drawn:
-        """Half-way, chosen trajectories are moved by a Gaussian vector of the data's own size. No window crosses the
-        kick: what comes after is a trajectory of its own."""
+        """Half-way, chosen trajectories are moved by a Gaussian vector of the data's own size, in the logarithm where a
+        variable is positive, as populations are. No window crosses the kick: what comes after is a trajectory of its
+        own."""
         from physics_models.simulate import simulate
 
         if "time" not in self.system.structure.symmetries:
@@ -177,8 +178,12 @@ class Source:
         times, middle = self.protocol.times, len(self.protocol.times) // 2
         if middle < 2 or len(times) - middle < 2:
             raise ValueError(f"intervention must leave 2 points before and after a kick: give more than {len(times)}")
-        std = _by_variable(passive, np.std)
-        starts = passive.y[rows, middle] + std * rng.standard_normal((len(rows), *passive.state_shape))
+        axes, at = tuple(range(passive.y.ndim - 1)), passive.y[rows, middle]
+        positive = (passive.y > 0).all(axis=axes)
+        logarithms = np.log(np.where(positive, passive.y, 1.0))
+        size = np.where(positive, logarithms.std(axis=axes), _by_variable(passive, np.std))
+        push = size * rng.standard_normal(at.shape)
+        starts = np.where(positive, at * np.exp(np.where(positive, push, 0.0)), at + push)
         seed = self.seed_of(part, INTERVENTION_STREAM)
         after = simulate(self.system, starts, times[middle:], 1e-10, self.protocol.process_noise, seed).y
         r, t = passive.count, len(times)

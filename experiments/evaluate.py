@@ -63,11 +63,11 @@ class CurveErrors:
 
     def __call__(self, learner: Learner) -> tuple[list[float], list[dict[str, float]]]:
         """By seed: the validation error, and the test errors by metric."""
-        val, clock = self._val, self._task.clock
-        predicted = learner.predict(val.y[:, 0], val.times, clock=clock(val, self._task.val))[0]
+        val, clock, told = self._val, self._task.clock, learner.info.told is not None
+        predicted = learner.predict(val.y[:, 0], val.times, clock=clock(val, self._task.val, told))[0]
         errors = [named("", self._primary(self._task, self._val, states))[""] for states in predicted]
         views = {
-            view: learner.predict(true.y[:, 0], true.times, clock=clock(true, self._task.test))[0]
+            view: learner.predict(true.y[:, 0], true.times, clock=clock(true, self._task.test, told))[0]
             for view, true in self._test.items()
         }
         tests = [
@@ -119,8 +119,9 @@ def test_results(learner: Learner, task: Task, metrics: Mapping[str, Measure]) -
     names: dict[View, None] = dict.fromkeys(["unit", "full", *(m.view for m in wanted.values())])
     most = {"unit": 4 * MAX_SEGMENTS}
     views = {view: thin(_test_segments(task, view), most.get(view, MAX_SEGMENTS)) for view in names}
+    told = learner.info.told is not None
     predictions = {
-        view: learner.predict(true.y[:, 0], true.times, view == "unit", task.clock(true, task.test))
+        view: learner.predict(true.y[:, 0], true.times, view == "unit", task.clock(true, task.test, told))
         for view, true in views.items()
     }
     values: list[dict[str, Value]] = [

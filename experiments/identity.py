@@ -33,8 +33,9 @@ CODE = (
     "hardware/energy/*.py", "hardware/meter.py", "hardware/compiled_jax.py", "hardware/hlo/*.py",
     "hardware/catalogue/entry.py", "hardware/catalogue/__init__.py", "hardware/catalogue/generic_server_cpu.yaml",
     "experiments/metrics/*.py", "experiments/task.py", "experiments/protocol.py", "experiments/drawing.py",
-    "experiments/corruption.py", "experiments/noise_floor.py", "experiments/ood.py", "experiments/evaluate.py",
-    "experiments/run.py", "experiments/execute.py", "experiments/job.py", "experiments/checkpoint.py",
+    "experiments/corruption.py", "experiments/noise_floor.py", "experiments/ood*.py",
+    "experiments/prior.py", "experiments/evaluate.py", "experiments/run.py", "experiments/execute.py",
+    "experiments/job.py", "experiments/checkpoint.py",
     "experiments/continued_meter.py", "experiments/make_record.py", "experiments/trajectories.py",
     "experiments/read_*.py", "experiments/data/*.py", "experiments/first_guess.py",
 )  # fmt: skip

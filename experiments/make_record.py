@@ -78,7 +78,11 @@ def make_record(
 
 def _facts(job: Job, learner: Learner | None) -> dict[str, Any]:
     """What a reader must know of the data. `train_windows`: the distinct training samples there were to learn from."""
-    windows = {} if learner is None else {"train_windows": learner.windows_seen}
+    windows, source = {}, job.task.source
+    if learner is not None:
+        windows["train_windows"] = learner.windows_seen
+        if source is not None and source.protocol.shards > 1:  # they come again
+            windows["train_windows"] = min(learner.windows_seen, source.protocol.shards * len(learner.points.starts))
     return {
         "primary_metric": PRIMARY,
         **job.task.facts,

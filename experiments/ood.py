@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from experiments.evaluate import PRIMARY, Evaluation, full_segments, one_step_segments, thin
+from experiments.metrics.ratios import interventional_ratio
+from experiments.ood_told import told_of, told_terms, with_known
 from experiments.task import Task
 from experiments.trajectories import Segments, Trajectories
 from physics_models.base import System
@@ -82,7 +84,7 @@ def _made(task: Task, name: str) -> Shifted:
     if kind == "longer_horizon":
         return _set(task, name, system, f"rollouts {LONGER} times as long", duration=LONGER * task.horizon)
     action = _action(task, kind, which)
-    changed = action.apply(system)
+    changed = with_known(action.apply(system))
     counts = np.ones(changed.state_shape, bool)
     if isinstance(action, Clamp):
         counts = ~action.entries(system)
@@ -200,7 +202,19 @@ def evaluate(learner: Learner, task: Task, sets: dict[str, Shifted | str], resul
             inside = row.get(PRIMARY)
             ratio = errors[0][seed] / inside if inside else None
             row |= dict(zip(keys, (errors[0][seed], errors[1][seed], ratio), strict=True))
+    if acting := [name for name, shifted in sets.items() if _somebody_acts(shifted, task)]:
+        results.units["interventional_ratio"] = DETAIL
+        for row in results.metrics:
+            value = interventional_ratio(row, acting)
+            row["interventional_ratio"] = None if np.isnan(value) else value
     results.facts |= {key: value for key, value in facts.items() if value}
+
+
+def _somebody_acts(shifted: Shifted | str, task: Task) -> bool:
+    """On a state of the task's own shape, of which every model can say something."""
+    if isinstance(shifted, str) or shifted.intervention is None:
+        return False
+    return shifted.rollouts.y.shape[2:] == task.test.state_shape
 
 
 def told(sets: dict[str, Shifted | str], results: Evaluation) -> str:
@@ -221,22 +235,25 @@ def _predictor(learner: Learner, task: Task, shifted: Shifted) -> Predict:
     """(seeds, S, P, *state) from segments. Raises ValueError, with the reason, where the model cannot do it."""
     model, info = learner.model, learner.info
     backend = learner.engine.backend
-    by_equations = info.system is not None and model.skip(replace(info, system=None, told=None), backend) is not None
+    without = replace(info, system=None, told=None)
+    # Where a form is told in place of terms, a network has it: no equations that could be told anything.
+    by_equations = not info.form and info.system is not None and model.skip(without, backend) is not None
     state_shape = shifted.rollouts.y.shape[2:]
     intervals = max(shifted.rollouts.times.shape[1], 2) - 1
-    here: Learner = learner
+    here, action = learner, shifted.intervention
     if by_equations or state_shape != info.state_shape or intervals > learner.engine.predict_times:
         changes: dict[str, Any] = {"state_shape": state_shape}
         if by_equations:
             changes["system"] = shifted.system
-            if info.told is not None and shifted.intervention is not None:
-                changes["told"] = shifted.intervention.apply(info.told)
+            if info.told is not None and action is not None:
+                changes["told"] = told_of(info.told, action)
         there = replace(info, **changes)
         if reason := model.skip(there, backend):
             raise ValueError(reason)
         here = learner.elsewhere(there, intervals)
-    action = shifted.intervention
-    told_kick = by_equations and isinstance(action, Kick)  # its equations have it
+    told_kick = (
+        by_equations and isinstance(action, Kick) and "kick" in told_terms(here.model, here.info)
+    )  # its equations have it
     if action is not None and action.acts_on_states and not told_kick:
         if task.hidden:
             raise ValueError("nobody can act on a state that is not observed whole")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,7 +27,7 @@ def floor(task: Task, prior: Prior) -> dict[str, float]:
     They are those of a hard prior (told equations, nothing learned) with a perfect solver: what cannot be got below
     without training anything. To first order in delta the error of a state after a time h is delta times the integral
     over h of the propagated field error, so floors are proportional to delta while they are small. As for every model,
-    time counts from the start of each test segment. Infinite where the told equations blow up.
+    time counts from the start of each test trajectory. Infinite where the told equations blow up.
 
     Raises ValueError for data whose true equations are not known, and for systems with chance of their own.
     """
@@ -36,8 +36,10 @@ def floor(task: Task, prior: Prior) -> dict[str, float]:
     if isinstance(task.system, Map):
         raise ValueError(f"{task.name} steps in time and by chance: it has no floor that an exact solution could tell")
     unit, steps = thin(task.segments["test"], 4 * MAX_SEGMENTS), thin(one_step_segments(task.test))
+    told = prior.tell(task.system)
+    clocks = [task.clock(segments, task.test, told=True) for segments in (unit, steps)]
     try:
-        predicted = _solved(prior.tell(task.system), [unit, steps])
+        predicted = _solved(told, [unit, steps], clocks if _depends_on_time(told, steps.y[:, 0]) else None)
     except SimulationError:
         return {PRIMARY: float("inf"), ONE_STEP: float("inf")}
     return {
@@ -94,14 +96,28 @@ def _told_trees(study: Study) -> Iterator[dict[str, Any]]:
             yield tree
 
 
-def _solved(system: System, several: list[Segments]) -> list[np.ndarray]:
-    """Predictions of some sets of segments, each from its first points, all by one solution on the times of all."""
+def _depends_on_time(system: System, y: np.ndarray) -> bool:
+    """Whether the rates at states y are others a while later; what the system says of itself may be the truth's."""
+    with np.errstate(all="ignore"):
+        return not np.array_equal(system.field(0.0, y), system.field(system.time_scale / 7, y), equal_nan=True)
+
+
+def _solved(
+    system: System, several: list[Segments], clocks: Sequence[np.ndarray | None] | None = None
+) -> list[np.ndarray]:
+    """Predictions of some sets of segments, each from its first points, all by one solution on the times of all; where
+    the time matters at which they begin, `clocks`, by one for each of these."""
     after = [np.where(s.mask, s.times - s.times[:, :1], 0.0) for s in several]
     # Differences of times differ by rounding between segments; a millionth of the shortest interval is no difference.
     shortest = min(float(np.diff(times, axis=1)[s.mask[:, 1:]].min()) for times, s in zip(after, several, strict=True))
     keys = [np.rint(times / (1e-6 * shortest)).astype(np.int64) for times in after]
     grid, first = np.unique(np.concatenate([k.ravel() for k in keys]), return_index=True)
     times = np.concatenate([times.ravel() for times in after])[first]
-    y = simulate(system, np.concatenate([s.y[:, 0] for s in several]), times).y
+    y0 = np.concatenate([s.y[:, 0] for s in several])
+    begin = np.zeros(len(y0)) if clocks is None else np.concatenate([np.zeros(0) if c is None else c for c in clocks])
+    begin = np.rint(begin / (1e-6 * shortest)) * (1e-6 * shortest)
+    y = np.empty((len(y0), len(times), *y0.shape[1:]))
+    for start in np.unique(begin):
+        y[begin == start] = simulate(system, y0[begin == start], start + times).y
     parts = np.split(y, np.cumsum([s.count for s in several])[:-1])
     return [part[np.arange(len(part))[:, None], np.searchsorted(grid, k)] for part, k in zip(parts, keys, strict=True)]

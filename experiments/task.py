@@ -23,6 +23,8 @@ from hardware.devices import host_info
 from learners.backends.base import Points
 from learners.base import TaskInfo
 from physics_models.base import System
+from physics_models.interventions import InterventionError
+from physics_models.solution import SimulationError
 
 __all__ = ["NOISE_STREAM", "DataFile", "Protocol", "Task", "from_file", "simulated"]
 
@@ -107,12 +109,13 @@ class Task:
         draw = self.part
         return lambda number: _points(*draw(number), window)
 
-    def clock(self, segments: Segments, data: Trajectories) -> np.ndarray | None:
+    def clock(self, segments: Segments, data: Trajectories, told: bool = False) -> np.ndarray | None:
         """(S,) when each segment of `data` begins, since the start of its trajectory; None where that does not matter.
 
-        Equations that depend on time are the only ones that ask. (For others it would change the rounding of results.)
+        Equations that depend on time are the only ones that ask, be they the true ones or those that a prior has
+        `told`, which may be wrong about it. (For others it would change the rounding of results.)
         """
-        if self.system is None or "time" in self.system.structure.symmetries:
+        if self.system is None or ("time" in self.system.structure.symmetries and not told):
             return None
         return segments.times[:, 0] - data.times[segments.trajectory, 0]
 
@@ -177,8 +180,6 @@ def simulated(
     name: str, system: System, protocol: Protocol, cache: Path | None, say: Callable[[str], None] = lambda text: None
 ) -> Task:
     """Draw, simulate (or find in the cache) and split. Raises UserError for what cannot be."""
-    from physics_models.simulate import SimulationError
-
     p = protocol
     source = Source(system, p, cache)
     count = p.n_test + p.n_val + p.n_train // p.shards
@@ -195,12 +196,20 @@ def simulated(
             held = None if drawn.held is None else drawn.held[..., kept]
             return observed(seen(drawn.clean, p, std, part), p.hidden), held
 
+        def later(part: int) -> tuple[Trajectories, np.ndarray | None]:
+            # A shard that comes again is the same to the last bit: noise that is drawn anew could be averaged out.
+            part = part % p.shards if p.shards > 1 else part
+            try:
+                return given(source.training(part), part)
+            except SimulationError as problem:
+                raise UserError(f"task {name}: part {part} of the training data: {problem}") from None
+
         train, held = given(drawn, 0)
         floors = noise_floor(system, p, seen(drawn.passive, p, std), test, drawn.passive)
     except SimulationError as problem:
         hint = "; task.on_blow_up=cut keeps what comes before" if problem.stopped_at is not None else ""
         raise UserError(f"task {name}: {problem}{hint}") from None
-    except DataError as problem:
+    except (DataError, InterventionError) as problem:
         raise UserError(f"task {name}: {problem}") from None
     except ValueError as problem:
         raise UserError(f"task.{problem}") from None
@@ -216,7 +225,7 @@ def simulated(
     task = Task(
         name, None if hidden else system, not hidden, train, val, test, system.time_scale,
         clean_train=observed(drawn.passive, p.hidden), facts=facts, hidden=hidden, origin=type(system), held=held,
-        part=(lambda part: given(source.training(part), part)) if source.in_parts else None, source=source,
+        part=later if source.in_parts else None, source=source,
     )  # fmt: skip
     facts["horizon"] = f"{task.horizon:.3g} time units"
     return task

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-from array_api_compat import array_namespace
+from array_api_compat import array_namespace, device
 
 from physics_models.base import PAIRS, Array, System
 
@@ -48,11 +48,14 @@ def displacements(x: Array) -> Array:
 def weighted(kernel: Array, p: Mapping[str, Any], block: tuple[slice, slice] = (slice(None), slice(None))) -> Array:
     """A kernel (..., N, N), or a block of it, times the pair weights in `p`, where there are any.
 
-    The kernel keeps its precision. `block`: its rows and columns.
+    The kernel keeps its precision and place. `block`: its rows and columns.
     """
     if p.get(PAIRS) is None:
         return kernel
-    return kernel * array_namespace(kernel).asarray(p[PAIRS][block], dtype=kernel.dtype)
+    weights = p[PAIRS][block]
+    if isinstance(weights, np.ndarray):
+        weights = weights.copy()  # torch warns of arrays that are read-only
+    return kernel * array_namespace(kernel).asarray(weights, dtype=kernel.dtype, device=device(kernel))
 
 
 def pull(kernel: Array, r: Array) -> Array:

@@ -9,8 +9,9 @@ import json
 import logging
 import os
 import tempfile
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -92,10 +93,10 @@ def _key(system: System, rng_seed: int, n: int, times: np.ndarray, rtol: float, 
     return digest.hexdigest()[:32]
 
 
-def _kinds(system: System) -> list[type]:
-    """The classes that define a system, and those of systems that it holds."""
-    held = [value for f in fields(system) if isinstance(value := getattr(system, f.name), System)]
-    own = [kind for kind in type(system).__mro__ if issubclass(kind, System)]
+def _kinds(system: Any) -> list[type]:
+    """The classes that define a system, and those of the systems and priors that it holds."""
+    held = [value for f in fields(system) if is_dataclass(value := getattr(system, f.name))]
+    own = [kind for kind in type(system).__mro__ if is_dataclass(kind)]
     return own + [kind for inner in held for kind in _kinds(inner)]
 
 

@@ -57,6 +57,7 @@ class ChargedParticles(Group):
     known_terms: ClassVar[tuple[str, ...]] = ("inertia", "confinement")
     positive: ClassVar[tuple[str, ...]] = ("strength", "size", "spread")
     non_negative: ClassVar[tuple[str, ...]] = ("softening", "confinement", "speed")
+    chaotic: ClassVar[bool] = True
 
     @property
     def variables(self) -> tuple[str, ...]:

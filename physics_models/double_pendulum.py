@@ -50,6 +50,7 @@ class DoublePendulum(System):
     term_names: ClassVar[tuple[str, ...]] = ("inertia", "gravity", "coupling")
     known_terms: ClassVar[tuple[str, ...]] = ("inertia", "gravity")
     positive: ClassVar[tuple[str, ...]] = ("gravity", "mass_ratio", "length_ratio", "amplitude")
+    chaotic: ClassVar[bool] = True
 
     @property
     def variables(self) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from physics_models.under_intervention import (
     ClampedMapByState,
     Cut,
     Hunted,
+    Intervened,
     Kicked,
     Wider,
     Without,
@@ -126,13 +127,20 @@ class RemoveAgent(Intervention):
     """The system of one agent fewer, started where the larger one would have been, without `agent`.
 
     What the others do to each other is the law for N - 1 agents: where a system divides its coupling by the number of
-    agents, it divides by N - 1.
+    agents, it divides by N - 1. Only for systems whose agents are all alike (symmetric under permutation): elsewhere
+    the law for N - 1 agents is another one for those that stay, as the places of springs depend on their numbers.
     """
 
     agent: int = 0
 
     def apply(self, system: System) -> System:
         _agent(system, self.agent)
+        if isinstance(system, Intervened):
+            raise InterventionError(
+                f"{_name(system)} numbers its agents as before the removal: remove one agent at most, and first"
+            )
+        if "permutation" not in system.structure.symmetries:
+            raise InterventionError(f"the agents of {_name(system)} are not alike: without one, its law is another")
         smaller = _with_agents(system, system.state_shape[-2] - 1)
         return made(Without, smaller, do_without=self.agent)
 
@@ -216,6 +224,8 @@ class Predator(Intervention):
                 f"a predator's start and velocity must have {structure.space_dim} entries, but they have "
                 f"{len(self.start)} and {len(self.velocity)}"
             )
+        if isinstance(system, Hunted):
+            raise InterventionError(f"{_name(system)} has a predator already: one is the most")
         if not self.reach > 0:
             raise InterventionError(f"a predator's reach must be above 0, but it is {self.reach}")
         return made(

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 from array_api_compat import array_namespace
 
+from physics_models.agents import weighted
 from physics_models.base import PAIRS, Array, Structure, System
 
 DISTRIBUTIONS = ("normal", "lorentz")
@@ -97,10 +98,10 @@ class Kuramoto(System):
         if "coupling" in names:
             # sin(b - a) = sin b cos a - cos b sin a: sums over one index instead of a table of pairs.
             sin, cos = xp.sin(phase), xp.cos(phase)
-            weights = p.get(PAIRS)
-            if weights is None:
+            if p.get(PAIRS) is None:
                 pulls = [xp.mean(part, axis=-1)[..., None] for part in (sin, cos)]
             else:
+                weights = weighted(xp.ones_like(phase[..., None] * phase[..., None, :]), p)
                 pulls = [(weights @ part[..., None])[..., 0] / y.shape[-2] for part in (sin, cos)]
             out["coupling"] = xp.stack([p["coupling"] * (pulls[0] * cos - pulls[1] * sin), zero], axis=-1)
         return out

@@ -4,9 +4,8 @@ Agents are sorted by cell, so that the cells c - 1 to c + 1 of a row of cells ar
 neighbours in that order share the stretches that any of them needs, and meet them `CHUNK` at a time as plain
 arithmetic on dense arrays: gathers, the dear part on a processor, are per block and not per pair. Blocks with equally
 long stretches go through together, so a crowded place makes no other place wait. Nothing has a capacity that could
-overflow: what a crowd costs is time. Measured against per-agent windows and a dense (cell, slot) layout: see
-docs/large_flocks.md. The blocks are those of S. Páll and B. Hess, "A flexible algorithm for calculating pair
-interactions on SIMD architectures", Computer Physics Communications 184 (2013), doi:10.1016/j.cpc.2013.06.003.
+overflow: what a crowd costs is time. The blocks are those of S. Páll and B. Hess, "A flexible algorithm for calculating
+pair interactions on SIMD architectures", Computer Physics Communications 184 (2013), doi:10.1016/j.cpc.2013.06.003.
 """
 
 from __future__ import annotations

@@ -65,6 +65,11 @@ class OpinionDynamics(Group):
             pairwise=True,
         )
 
+    @property
+    def time_scale(self) -> float:
+        """The time in which a camp contracts, or 1 if nothing moves."""
+        return 1 / self.strength if self.strength else 1.0
+
     def kernel(self, r: Array) -> Array:
         """The true interaction kernel phi at distances r >= 0, elementwise: dx_i/dt = mean_j phi(|r_ij|) r_ij."""
         return self._phi(r * r, self.values)

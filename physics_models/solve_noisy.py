@@ -123,8 +123,8 @@ def noise_scale(system: System) -> np.ndarray:
     trajectories: 16 (of a field with its many points 2) from the system's own initial states, two time scales long.
 
     A noise of size 1 alone would thus move a variable by its own standard deviation in one time scale. Variables whose
-    rate is another variable by definition, as that of a position is a velocity, and the coordinates of canonical pairs
-    get none: forces fluctuate, definitions do not.
+    rate is another variable by definition, as that of a position is a velocity, or a constant, as that of a charge or a
+    clock, and the coordinates of canonical pairs get none: forces fluctuate, definitions do not.
     """
     # Solved by LSODA, one by one: it is quick to start, copes with stiffness, and a standard deviation needs no more.
     from physics_models.cache import initial_states
@@ -138,7 +138,8 @@ def noise_scale(system: System) -> np.ndarray:
     rates = system.field(0.0, states)
     for k, name in enumerate(system.variables):
         others = (states[..., j] for j in range(len(scale)) if j != k)
-        if name in coordinates or any(np.array_equal(rates[..., k], other) for other in others):
+        constant = np.ptp(rates[..., k]) == 0 < np.ptp(rates)  # among others that vary
+        if constant or name in coordinates or any(np.array_equal(rates[..., k], other) for other in others):
             scale[k] = 0.0
     scale.flags.writeable = False
     return scale

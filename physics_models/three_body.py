@@ -55,6 +55,7 @@ class ThreeBody(GravitatingBodies):
     parameters: ClassVar[tuple[str, ...]] = ("mass_1", "mass_2", "mass_3")
     positive: ClassVar[tuple[str, ...]] = ("mass_1", "mass_2", "mass_3", "near", "far")
     non_negative: ClassVar[tuple[str, ...]] = ("softening", "disorder")
+    chaotic: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

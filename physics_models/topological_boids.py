@@ -98,9 +98,10 @@ class TopologicalBoids(Group):
             return xp.ones_like(distance2)
         # Place 0 is the agent itself, so place k + 1 is the nearest of those who do not count.
         next2 = xp.sort(distance2, axis=-1)[..., self.neighbours + 1][..., None]
-        # Where k + 1 others sit on top of an agent all ratios are 0 / 0: they count as near.
+        # Where k + 1 others sit on top of an agent all their ratios are 0 / 0: they, and no others, count as near.
         ratio = distance2 / xp.where(next2 > 0, next2, xp.ones_like(next2))
-        return xp.where(ratio < 1, 1 - ratio, xp.zeros_like(ratio))
+        near = xp.where(next2 > 0, ratio < 1, distance2 == 0)
+        return xp.where(near, 1 - ratio, xp.zeros_like(ratio))
 
     def terms(self, t: Array, y: Array, p: Mapping[str, Any], names: Collection[str]) -> dict[str, Array]:
         xp = array_namespace(y)

@@ -129,17 +129,18 @@ class Driven(Intervened):
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         if "origin" in cls.__dict__:
-            cls.term_names = (*cls.__dict__["origin"].term_names, cls.extra)
+            cls.term_names = tuple(dict.fromkeys((*cls.__dict__["origin"].term_names, cls.extra)))
 
     @property
     def structure(self) -> Structure:
         return replace(super().structure, symmetries=())
 
     def terms(self, t: Array, y: Array, p: Mapping[str, Any], names: Collection[str]) -> dict[str, Array]:
-        parts = super().terms(t, y, p, [name for name in names if name != self.extra])
-        if self.extra in names:
-            parts[self.extra] = self.push(t + array_namespace(y).zeros_like(y[..., :1]), y)
-        return parts
+        # A system may be driven twice, by a kick and by a predator: the classes of both are among its own.
+        pushes = {kind.__dict__["extra"]: kind.push for kind in type(self).__mro__ if "extra" in kind.__dict__}
+        parts = super().terms(t, y, p, [name for name in names if name not in pushes])
+        time = t + array_namespace(y).zeros_like(y[..., :1])
+        return parts | {name: push(self, time, y) for name, push in pushes.items() if name in names}
 
     def push(self, t: Array, y: Array) -> Array:
         """The extra rate (..., *state), at times t (..., 1) that broadcast to y."""

@@ -7,7 +7,6 @@ import json
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from experiments.config import model_from
 from experiments.errors import UserError
 from experiments.job import Lane
 from experiments.record import RUN
@@ -61,6 +60,8 @@ class Unit:
 
 @functools.lru_cache(maxsize=4096)
 def _learning(options: str) -> str:
+    from experiments.config import model_from  # Hydra, which who only looks on does without
+
     return model_from(json.loads(options)).learning
 
 

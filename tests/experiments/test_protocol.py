@@ -25,6 +25,7 @@ from learners.models.mlp import Mlp
 from learners.models.true_physics import TruePhysics
 from physics_models.base import System
 from physics_models.flocking import Flocking
+from physics_models.lotka_volterra import LotkaVolterra
 from physics_models.pendulum import Pendulum
 
 pytestmark = pytest.mark.usefixtures("by_numpy")
@@ -252,6 +253,11 @@ def test_kicked_trajectories_go_on_elsewhere(tmp_path: Path) -> None:
     # No window crosses a kick: the equations hold along each.
     points = task.points(1)
     assert len(points.starts) == sum(task.train.lengths - 1)
+
+
+def test_kicked_populations_stay_populations(tmp_path: Path) -> None:
+    y = task_of(tmp_path, LotkaVolterra(), n_train=32, interventional=1.0, spacing=0.125).train.y
+    assert np.nanmin(y) > 0
 
 
 def test_clamped_trajectories_hold_one_variable(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import dataclasses
 import math
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,19 @@ from physics_models.base import SYMMETRIES, System
 from physics_models.discovery import systems
 
 NAMES = systems.names()
+FIELDS = {name: {f.name for f in dataclasses.fields(systems.load(name))} for name in NAMES}
 SEEDS = st.integers(0, 2**32 - 1)
 # A field adds a few hundred products of numbers of its own size or less; libraries differ in the order of the sums and
 # in the last bit of exp and pow. 1e-12 is some thousand roundings of float64 (2e-16).
 SAME = 1e-12
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_compilation() -> Iterator[None]:
+    """XLA's passes take seconds, and here every program runs for milliseconds."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
 
 
 @pytest.fixture(params=NAMES)
@@ -169,15 +179,13 @@ def test_impossible_parameters_are_refused_by_name(system: System, value: float)
                 dataclasses.replace(system, **{f.name: value})
 
 
-@pytest.mark.parametrize(
-    "name", [name for name in NAMES if {"n_agents", "space_dim"} <= vars(systems.load(name)).keys()]
-)
+@pytest.mark.parametrize("name", [name for name in NAMES if "n_agents" in FIELDS[name]])
 def test_groups_of_other_sizes(name: str) -> None:
     kind: Any = systems.load(name)
-    with pytest.raises(ValueError, match="n_agents must be 2 or more, but it is 1"):
+    with pytest.raises(ValueError, match=r"n_agents must be .*2 or more, but it is 1"):
         kind(n_agents=1)
     system = kind(n_agents=2)
-    if "space_dim" in {f.name for f in dataclasses.fields(kind)}:
+    if "space_dim" in FIELDS[name]:
         with pytest.raises(ValueError, match=r"space_dim must be .*2 or 3, but it is 4"):
             kind(space_dim=4)
         system = kind(n_agents=2, space_dim=3)
