@@ -49,6 +49,8 @@ def small(command: str, runs: Path, data: Path) -> list[str]:
         words = [word.replace("study=quick", f"study={data.with_name('quick.yaml')}") for word in words]
         words += ["--runs", str(runs), *(["--once"] if words[0] == "watch" and "--once" not in words else [])]
         words += ["--out", str(runs.with_name("out"))] if words[0] == "report" else []
+    elif words[0] == "show":
+        words += ["--out", str(runs.with_name("show"))]
     elif words[0] == "merge":
         words = ["merge", str(runs), "--runs", str(runs.with_name("all"))]
     return [sys.executable, "-m", "experiments", *words]

@@ -29,6 +29,7 @@ MAIN = ("flop", "energy_j")
 FEW = 20  # scalings that are fitted sooner than processes start
 LARGE, LEAST = 150, 200  # scalings to fit, beyond which resamples are few (200), and forms that are compared
 MANY = 240  # scalings to fit, beyond which only the main axes are judged
+HUGE = 100_000  # runs, beyond which both holds
 
 
 @np.errstate(over="ignore", invalid="ignore", divide="ignore")  # infinite is an answer
@@ -45,10 +46,11 @@ def judge(
     """The verdict of a study. Whatever the records hold, there is one; what cannot be said has its reason.
 
     Args:
-        level: of the intervals. resamples: of the bootstrap, at most `LEAST` in a study of very many models and tasks.
+        level: of the intervals. resamples: of the bootstrap, at most `LEAST` in a study of very many models and tasks, or of
+            more than `HUGE` runs.
         seed: of its draws; the same records in whatever order give the same verdict.
         axes: of cost, out of `reports.study.AXES`. None: all, but those with tuning charged only if there was tuning,
-            and in a study of very many models and tasks only those of `MAIN`.
+            and in such a study only those of `MAIN`.
         device_prices: for money and CO2 of what is extrapolated. None: FLOP and joules only.
         workers: processes that fit. They import the caller's main module anew, which must be fit for that.
 
@@ -67,7 +69,7 @@ def judge(
         (*key, axis): _prepared(data, curves[key], axis) for axis in chosen for key in sorted(curves, key=_order(data))
     }
     to_fit = sum(len(scaling.member_cost) > 0 for scaling in prepared.values())
-    if to_fit > LARGE:
+    if to_fit > LARGE or len(data) > HUGE:
         how = replace(how, resamples=min(resamples, LEAST), large=True)
     with _mapping(workers if to_fit > FEW else 1) as each:
         scalings = dict(zip(prepared, each(partial(fitted, how=how), prepared.values()), strict=True))
@@ -94,7 +96,8 @@ def judge(
 
 
 def used_axes(data: StudyData, curves: int) -> tuple[str, ...]:
-    """All axes, but those with tuning charged only where that makes a difference; of very many `curves` only `MAIN`."""
+    """All axes, but those with tuning charged only where that makes a difference; of very many `curves`, or runs, only
+    `MAIN`."""
 
     def column(axis: str) -> np.ndarray:
         return np.asarray(data.points.get(axis, ()), dtype=float)
@@ -105,7 +108,8 @@ def used_axes(data: StudyData, curves: int) -> tuple[str, ...]:
         if not axis.startswith("tuned_")
         or not np.array_equal(column(axis), column(axis.removeprefix("tuned_")), equal_nan=True)
     ]
-    return tuple(axis for axis in used if axis in MAIN or curves * len(used) <= MANY)
+    few = curves * len(used) <= MANY and len(data) <= HUGE
+    return tuple(axis for axis in used if axis in MAIN or few)
 
 
 @contextmanager

@@ -13,6 +13,8 @@ from reports.verdict.laws import MOST, How, factors, final_error
 from reports.verdict.types import Surface
 
 LEAST = 5  # pairs of N and D: as many as the law has parameters
+# In a study of very many models, tasks or runs: intervals are of the jackknife, which needs no resamples.
+LARGE_MOST, LARGE_RESAMPLES = 200, 20
 
 
 def surface_of(data: StudyData, curves: Curves, errors: np.ndarray, cluster: np.ndarray) -> Surface:
@@ -44,7 +46,8 @@ def fitted_surface(surface: Surface, how: How) -> Surface:
         return surface
     # In an order of their own, whatever that of the records; of very many runs, evenly some of them by error.
     order = np.lexsort((surface.error, surface.cluster[:, 1], surface.cluster[:, 0], surface.d, surface.n))
-    order = order[np.linspace(0, len(order) - 1, min(len(order), MOST)).astype(int)]
+    most = LARGE_MOST if how.large else MOST
+    order = order[np.linspace(0, len(order) - 1, min(len(order), most)).astype(int)]
     n, d, error, cluster = surface.n[order], surface.d[order], surface.error[order], surface.cluster[order]
     try:
         law = fit_chinchilla(n, d, error)
@@ -54,6 +57,7 @@ def fitted_surface(surface: Surface, how: How) -> Surface:
     varying = factors(cluster)
     if not varying:
         return replace(surface, law=law, reasons=(*reasons, "one draw and one seed: nothing is known of the spread"))
-    boot = bootstrap_chinchilla(n, d, error, varying, resamples=how.resamples, seed=how.seed)
+    resamples = min(how.resamples, LARGE_RESAMPLES) if how.large else how.resamples
+    boot = bootstrap_chinchilla(n, d, error, varying, resamples=resamples, seed=how.seed)
     intervals = {name: boot.interval(name, how.level) for name in ("floor", "exponent_n", "exponent_d")}
     return replace(surface, law=law, intervals=intervals, reasons=reasons)
