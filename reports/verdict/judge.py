@@ -46,8 +46,8 @@ def judge(
     """The verdict of a study. Whatever the records hold, there is one; what cannot be said has its reason.
 
     Args:
-        level: of the intervals. resamples: of the bootstrap, at most `LEAST` in a study of very many models and tasks, or of
-            more than `HUGE` runs.
+        level: of the intervals. resamples: of the bootstrap, at most `LEAST` in a study of very many models and tasks,
+            or of more than `HUGE` runs.
         seed: of its draws; the same records in whatever order give the same verdict.
         axes: of cost, out of `reports.study.AXES`. None: all, but those with tuning charged only if there was tuning,
             and in such a study only those of `MAIN`.
