@@ -27,7 +27,7 @@ class WrongSymmetry(Prior):
         translation   F' = (1 + delta sin(x_1 / L)) F    a place where forces differ; L the spread of positions
         permutation   F'_i = (1 + delta (-1)^i) F_i      every other agent is lighter
         shift         F'_k = (1 + delta sin(2 pi k / n)) F_k      a place on the grid, along its first axis
-        time          F' = (1 + delta sin(2 pi t / T)) F          seasons; T the system's time scale, t from the start
+        time          F'_1 = (1 + delta sin(2 pi t / T)) F_1      seasons; T the system's time scale, t from the start
         reflection    F' = (cos delta) F + (sin delta) J F        forces turned by delta radians in their first plane
 
     `symmetry` names it; by default it is the first of these that the system has. "scale" cannot be broken. Every term
@@ -87,7 +87,9 @@ class WrongSymmetry(Prior):
 
     def _time(self, system: System, t: Array, y: Array, f: Array) -> Array:
         time = t + array_namespace(y).zeros_like(y[..., :1])  # t may be a number
-        return f * (1 + self.delta * array_namespace(y).sin(time * (2 * math.pi / system.time_scale)))
+        season = 1 + self.delta * array_namespace(y).sin(time * (2 * math.pi / system.time_scale))
+        # Of one variable: seasons of all would only change the pace, and leave no error after a whole time scale.
+        return array_namespace(y).concat([f[..., :1] * season, f[..., 1:]], axis=-1)
 
     def _reflection(self, system: System, t: Array, y: Array, f: Array) -> Array:
         a, b, rest = f[..., :1], f[..., 1:2], f[..., 2:]
