@@ -153,7 +153,7 @@ def _kd_tree_acceleration(system: LocalFlocking) -> Acceleration:
 
 def _numba_acceleration() -> Acceleration:
     """For the default parameters: they are constants of the compiled loops, as they are of ours."""
-    import numba
+    import numba  # pyright: ignore[reportMissingImports] (an extra)
 
     numba.set_num_threads(min(THREADS, numba.get_num_threads()))
     system = LocalFlocking()
