@@ -21,7 +21,11 @@ from hardware.devices import Device, cpu_name
 from tests.experiments import fake_worker
 from tests.experiments.fake_worker import STUDY, unit
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals")
+pytestmark = [
+    pytest.mark.skipif(sys.platform == "win32", reason="signals"),
+    # Ray's first start forks and at once executes another program; JAX warns where tests before have started it.
+    pytest.mark.filterwarnings(r"ignore:os\.fork\(\) was called:RuntimeWarning"),
+]
 
 # One program under four names: it runs a job's script at once, here, an array task by task, and tells how it stands.
 SLURM = """
