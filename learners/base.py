@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
-from physics_models.base import System
+from physics_models.base import Map, System
 
 Array = Any  # a NumPy, JAX or torch array
 Parts = Mapping[str, Any]  # built parts: a callable for each network, a dict of arrays for each Scalars
@@ -187,7 +187,13 @@ class Model(ABC):
 
 @dataclass(frozen=True)
 class OdeModel(Model):
-    """A model that is a vector field dy/dt = field(t, y)."""
+    """A model that is a vector field dy/dt = field(t, y).
+
+    `of_equations`: whether the field is made of the system's equations. Those of a map are then taken as the map takes
+    them, an Euler step for each of its steps, whatever the solver: there is nothing between two steps of a map.
+    """
+
+    of_equations: ClassVar[bool] = False
 
     solver: str = "rk4"
     steps: int = 1
@@ -204,6 +210,8 @@ class OdeModel(Model):
 
     def advance(self, ops: Operations, info: TaskInfo, parts: Parts, y: Array, t: Array, h: Array) -> Array:
         solver = Solver(self.solver, self.steps, self.rtol, self.atol)
+        if self.of_equations and isinstance(info.system, Map):
+            solver = Solver("euler", max(1, round(info.interval / info.system.interval)))
         return ops.odeint(lambda t, y: self.field(ops, info, parts, t, y), y, t, h, solver)
 
 

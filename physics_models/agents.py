@@ -63,6 +63,12 @@ def pull(kernel: Array, r: Array) -> Array:
     return array_namespace(r).sum(kernel[..., None] * r, axis=-2)
 
 
+def cruise(v: Array, p: Mapping[str, Any]) -> Array:
+    """regulation * (1 - |v|^2 / cruise_speed^2) v: every agent returns to the cruise speed."""
+    speed2 = array_namespace(v).sum(v * v, axis=-1)[..., None]
+    return (p["regulation"] - speed2 * (p["regulation"] / p["cruise_speed"] ** 2)) * v
+
+
 def consensus(kernel: Array, v: Array) -> Array:
     """sum_j kernel_ij (v_j - v_i), (..., N, d), as a matrix product: no pairwise differences are formed."""
     return kernel @ v - array_namespace(v).sum(kernel, axis=-1)[..., None] * v

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 from array_api_compat import array_namespace
 
-from physics_models.agents import Group, cloud, consensus, displacements, pull, weighted
+from physics_models.agents import Group, cloud, consensus, cruise, displacements, pull, weighted
 from physics_models.base import Array, Structure
 
 
@@ -105,8 +105,7 @@ class Flocking(Group):
             if "cohesion" in names:
                 velocity_part["cohesion"] = pull(kernel("cohesion"), r)
         if "speed" in names:
-            speed2 = xp.sum(v * v, axis=-1)[..., None]
-            velocity_part["speed"] = (p["regulation"] - speed2 * (p["regulation"] / p["cruise_speed"] ** 2)) * v
+            velocity_part["speed"] = cruise(v, p)
         out = {name: xp.concat([zero, part], axis=-1) for name, part in velocity_part.items()}
         if "inertia" in names:
             out["inertia"] = xp.concat([v, zero], axis=-1)

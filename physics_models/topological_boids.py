@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 from array_api_compat import array_namespace
 
-from physics_models.agents import Group, cloud, consensus, displacements, pull, weighted
+from physics_models.agents import Group, cloud, consensus, cruise, displacements, pull, weighted
 from physics_models.base import Array, Structure
 
 
@@ -121,8 +121,7 @@ class TopologicalBoids(Group):
             if "cohesion" in names:
                 part["cohesion"] = p["cohesion"] * pull(w, r)
         if "speed" in names:
-            speed2 = xp.sum(v * v, axis=-1)[..., None]
-            part["speed"] = (p["regulation"] - speed2 * (p["regulation"] / p["cruise_speed"] ** 2)) * v
+            part["speed"] = cruise(v, p)
         out = {name: xp.concat([zero, value], axis=-1) for name, value in part.items()}
         if "inertia" in names:
             out["inertia"] = xp.concat([v, zero], axis=-1)

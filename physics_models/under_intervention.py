@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+from abc import abstractmethod
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar
@@ -142,9 +143,9 @@ class Driven(Intervened):
         time = t + array_namespace(y).zeros_like(y[..., :1])
         return parts | {name: push(self, time, y) for name, push in pushes.items() if name in names}
 
+    @abstractmethod
     def push(self, t: Array, y: Array) -> Array:
         """The extra rate (..., *state), at times t (..., 1) that broadcast to y."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)

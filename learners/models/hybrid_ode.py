@@ -24,6 +24,7 @@ class HybridOde(OdeModel):
     with `fit_parameters`, their parameters are fitted by Levenberg-Marquardt from the told values.
     """
 
+    of_equations: ClassVar[bool] = True
     takes_prior: ClassVar[bool] = True
     max_windows: ClassVar[int] = 512  # of a fit without a network, as for true_physics
     max_iterations: ClassVar[int] = 50

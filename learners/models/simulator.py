@@ -16,6 +16,7 @@ class Simulator(OdeModel):
     Its error is the integrator floor of solver and precision.
     """
 
+    of_equations: ClassVar[bool] = True
     learning: ClassVar[str] = "none"
     stochastic: ClassVar[bool] = False
 

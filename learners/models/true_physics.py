@@ -17,6 +17,7 @@ class TruePhysics(OdeModel):
     the error over one sampling interval on at most `max_windows` training windows, in at most `max_iterations`.
     """
 
+    of_equations: ClassVar[bool] = True
     learning: ClassVar[str] = "gauss_newton"
 
     spread: float = 0.5

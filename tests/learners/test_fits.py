@@ -122,6 +122,25 @@ def test_all_terms_known_start_at_the_simulators_error(system: str, backend: str
     assert np.abs(states[0] - truth).max() < 0.1 * np.abs(nothing[0] - truth).max()
 
 
+@both
+@pytest.mark.parametrize("stride", [1, 3])
+def test_a_map_is_stepped_as_it_steps(backend: str, stride: int) -> None:
+    """Without its chance the simulator of a map is the map, sampled at each of its steps or at every third."""
+    task = small_task("vicsek")
+    system: Any = task.system
+    info = dataclasses.replace(task.info, interval=stride * system.interval)
+    simulator = Learner(
+        models.load("simulator")(), info, RECIPE, task.points(1), (0,), backend, "float64", predict_times=1
+    )
+    start = task.val.y[:, 0]
+    times = np.tile([0.0, stride * system.interval], (len(start), 1))
+    wanted = start
+    for _ in range(stride):
+        wanted = system.step(wanted, 0.0)
+    states, _ = simulator.predict(start, times)
+    np.testing.assert_allclose(states[0, :, 1], wanted, rtol=1e-12, atol=1e-12)  # y + h (step - y) / h rounds twice
+
+
 def test_no_terms_known_is_a_plain_neural_ode() -> None:
     hybrid, plain = (
         make_learner(models.load(name)(width=4, depth=1, **options), "torch", seeds=(5,))
