@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from physics_models.agents import cruise
 from physics_models.large_flock import simulate_flock
 from physics_models.local_flocking import LocalFlocking
 
@@ -147,8 +148,7 @@ def _kd_tree_acceleration(system: LocalFlocking) -> Acceleration:
         along = c * np.maximum(0, 1 - r2 * cc) ** 3 - s * np.maximum(0, 1 - r2 * ss) ** 3
         force = along[:, None] * r + (a * np.maximum(0, 1 - r2 * aa) ** 3)[:, None] * dv
         sums = [np.bincount(i, f, n) - np.bincount(j, f, n) for f in force.T]
-        speed2 = np.einsum("nd,nd->n", v, v)
-        return np.stack(sums, axis=-1) + system.speed(speed2, system.values)[:, None] * v
+        return np.stack(sums, axis=-1) + cruise(v, system.values)
 
     return acceleration
 

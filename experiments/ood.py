@@ -1,185 +1,58 @@
-"""Test sets out of distribution: what they are for a system, and how a model is judged on them.
+"""How models are judged on test sets out of distribution.
 
-A set is drawn when it is first asked for, from a system that is not quite that of the training data. Models that are
-made of the system's equations are told the changed equations (a parameter's new value, the cut edge, the predator's
-term), which is what equations are good for; all others are told nothing. Under a clamp or a kick the experimenter acts
-on every model's prediction between two sampling times; see `Intervention.hold`.
+Models that are made of the system's equations are told the changed equations (a parameter's new value, the cut edge,
+the predator's term), which is what equations are good for; all others are told nothing. Under a clamp or a kick the
+experimenter acts on every model's prediction between two sampling times; see `Intervention.hold`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from experiments.evaluate import PRIMARY, Evaluation, full_segments, one_step_segments, thin
+from experiments.evaluate import PRIMARY, Evaluation
 from experiments.metrics.ratios import interventional_ratio
-from experiments.ood_told import told_of, told_terms, with_known
+from experiments.ood_sets import Shifted, asked, sets
+from experiments.ood_told import told_of, told_terms
 from experiments.task import Task
-from experiments.trajectories import Segments, Trajectories
+from experiments.trajectories import Segments
 from physics_models.base import System
-from physics_models.interventions import (
-    AddAgents,
-    ChangeParameter,
-    Clamp,
-    CutEdge,
-    Intervention,
-    InterventionError,
-    Kick,
-    Predator,
-    RemoveAgent,
-    wider,
-)
-from physics_models.solution import SimulationError
+from physics_models.interventions import Intervention, Kick
 
 if TYPE_CHECKING:
     from learners.learner import Learner
 
-MOST = 32  # trajectories a set: as many rollouts as they have time units
-LONGER = 4  # times the time over which the primary error is measured
-MORE = 4  # times as many agents
-WIDTH = 1.5  # of the law of starts
+__all__ = ["Shifted", "asked", "evaluate", "programs", "sets", "told"]
+
 DETAIL = "1, lower is better (detail)"
 
-
-@dataclass(frozen=True, eq=False)
-class Shifted:
-    """A test set. `system`: what the truth follows. `counts` (*state): the entries that errors are taken over: not what
-    is held, and of a cut edge the agent at its end alone, the others being as they were. `says`: what is changed."""
-
-    system: System
-    rollouts: Segments
-    steps: Segments
-    counts: np.ndarray
-    says: str
-    intervention: Intervention | None = None
+Predict = Callable[[Segments], np.ndarray]
 
 
-def asked(task: Task) -> bool:
-    return task.source is not None and bool(task.source.protocol.ood_sets)
-
-
-def sets(task: Task) -> dict[str, Shifted | str]:
-    """The task's sets by name, or the reason why there is none. Simulated (or found in the cache) once."""
-    source = task.source
-    if source is None:
-        return {}
-    for name in source.protocol.ood_sets:
-        if name not in source.shifted:
+def programs(learner: Learner, task: Task, sets: dict[str, Shifted | str]) -> dict[str, Predict | str]:
+    """What predicts each set there is, compiled, or why the model cannot do it: apart, so that `evaluate` costs nothing
+    that is no evaluation."""
+    found: dict[str, Predict | str] = {}
+    for name, shifted in sets.items():
+        if not isinstance(shifted, str):
             try:
-                source.shifted[name] = _made(task, name)
-            except (InterventionError, SimulationError, ValueError) as reason:
-                source.shifted[name] = str(reason)
-    return {name: source.shifted[name] for name in source.protocol.ood_sets}
+                found[name] = _predictor(learner, task, shifted)
+            except ValueError as reason:
+                found[name] = str(reason)
+    return found
 
 
-def _made(task: Task, name: str) -> Shifted:
-    assert task.source is not None
-    system = task.source.system
-    kind, _, which = name.partition(":")
-    if kind == "new_starts":
-        return _set(task, name, wider(system, WIDTH), f"starts {WIDTH:g} times as far from the law's mean")
-    if kind == "longer_horizon":
-        return _set(task, name, system, f"rollouts {LONGER} times as long", duration=LONGER * task.horizon)
-    action = _action(task, kind, which)
-    changed = with_known(action.apply(system))
-    counts = np.ones(changed.state_shape, bool)
-    if isinstance(action, Clamp):
-        counts = ~action.entries(system)
-    if isinstance(action, CutEdge):
-        counts = Clamp(agent=action.target).entries(system)
-    if not counts.any():
-        raise InterventionError("everything would be held: nothing is left to predict")
-    # What happens at a given time happens to rollouts from the start alone.
-    timed = isinstance(action, Kick | Predator)
-    return _set(task, name, changed, _says(action), action, counts, from_start=timed)
-
-
-def _action(task: Task, kind: str, which: str) -> Intervention:
-    """The intervention of a set, sized by the training data."""
-    assert task.source is not None
-    system, d = task.source.system, task.source.system.structure.space_dim
-    agents = system.structure.agents
-    std = task.source.std
-    if kind == "changed_parameter":
-        named = [name for name in system.parameters if system.values[name] != 0]
-        if not named:
-            raise InterventionError(f"{type(system).__name__} has no parameter that is not 0")
-        return ChangeParameter(which or named[0])
-    if kind == "clamped":
-        if agents is not None and not which:
-            return Clamp(agent=0)
-        if len(system.variables) == 1:
-            raise InterventionError(f"{type(system).__name__} has one variable: held, nothing is left to predict")
-        return Clamp(variable=which or system.variables[0])
-    if kind == "kick":
-        size, variable = 2 * float(std[-1]), system.variables[-1]
-        agent = None if agents is None else 0
-        return Kick(size, 0.2 * task.horizon, 0.2 * task.horizon, variable, agent)
-    if kind == "predator":
-        if agents is None or system.structure.order != 2:
-            raise InterventionError(f"{type(system).__name__} has no agents with velocities for a predator to drive")
-        mean, reach = task.source.mean[:d], float(std[:d].mean())
-        across = np.zeros(d)
-        across[0] = 2 * reach
-        # Along the first axis through where the agents are; close by, it turns a velocity around in a time unit.
-        strength = 3 * float(std[d : 2 * d].mean()) / (reach * task.horizon)
-        start, velocity = mean - across, 2 * across / task.horizon
-        return Predator(strength, reach, tuple(start.tolist()), tuple(velocity.tolist()))
-    if agents is None:
-        raise InterventionError(f"{type(system).__name__} has no agents")
-    one: dict[str, Intervention] = {
-        "more_agents": AddAgents((MORE - 1) * agents), "added_agent": AddAgents(1), "removed_agent": RemoveAgent(0),
-        "cut_edge": CutEdge(0, 1),
-    }  # fmt: skip
-    return one[kind]
-
-
-def _says(action: Intervention) -> str:
-    options = ", ".join(f"{f.name}={getattr(action, f.name)!r}" for f in fields(action))
-    return f"{type(action).__name__}({options})"
-
-
-def _set(
-    task: Task, name: str, system: System, says: str, action: Intervention | None = None,
-    counts: np.ndarray | None = None, duration: float | None = None, from_start: bool = False,
-) -> Shifted:  # fmt: skip
-    from physics_models.cache import reference
-
-    source = task.source
-    assert source is not None
-    p, length = source.protocol, duration or task.horizon
-    points = int(np.ceil(round(length / p.spacing, 6))) + 1
-    times = np.arange(points if from_start else max(points, len(p.times))) * p.spacing
-    # Its own stream for each set, whatever others were asked for: the name's bytes are a number.
-    seed = source.seed_of(int.from_bytes(name.encode()))
-    noise = {"process_noise": p.process_noise} if p.process_noise else {}
-    found = reference(system, seed, min(p.n_test, MOST), times, source.cache, **noise)
-    data = Trajectories.common(times, found.y, system.variables)
-    whole = full_segments(data) if from_start else data.segments(length)
-    counts = np.ones(system.state_shape, bool) if counts is None else counts
-    seen = [k for k, variable in enumerate(system.variables) if variable not in p.hidden]
-    if not counts[..., seen].any():
-        raise InterventionError("what is observed is held")
-    return Shifted(
-        system, _observed(thin(whole), seen), _observed(thin(one_step_segments(data)), seen), counts[..., seen], says,
-        action,
-    )  # fmt: skip
-
-
-def _observed(segments: Segments, seen: list[int]) -> Segments:
-    return replace(segments, y=segments.y[..., seen])
-
-
-# -- models ----------------------------------------------------------------------------------------------------------
-
-
-def evaluate(learner: Learner, task: Task, sets: dict[str, Shifted | str], results: Evaluation) -> None:
+def evaluate(
+    learner: Learner, task: Task, sets: dict[str, Shifted | str], results: Evaluation,
+    compiled: dict[str, Predict | str] | None = None,
+) -> None:  # fmt: skip
     """Add each set's errors to the results of every seed: the primary metric, its ratio to the one in distribution, and
     the one-step error. They are None, with the reason in `facts`, for a model that cannot do a set, and absent, with
-    the reason in `facts`, for a set that this task does not have."""
+    the reason in `facts`, for a set that this task does not have. `compiled`: the `programs`, made here by default."""
+    compiled = programs(learner, task, sets) if compiled is None else compiled
     facts: dict[str, dict[str, str]] = {"ood": {}, "ood_skipped": {}}
     for name, shifted in sets.items():
         if isinstance(shifted, str):
@@ -188,10 +61,9 @@ def evaluate(learner: Learner, task: Task, sets: dict[str, Shifted | str], resul
         facts["ood"][name] = shifted.says
         keys = [f"ood/{name}/{metric}" for metric in (PRIMARY, "one_step_nrmse", "error_ratio")]
         results.units |= dict.fromkeys(keys, DETAIL)
-        try:
-            predict = _predictor(learner, task, shifted)
-        except ValueError as reason:
-            facts["ood_skipped"][name] = str(reason)
+        predict = compiled[name]
+        if isinstance(predict, str):
+            facts["ood_skipped"][name] = predict
             for row in results.metrics:
                 row |= dict.fromkeys(keys)
             continue
@@ -228,9 +100,6 @@ def told(sets: dict[str, Shifted | str], results: Evaluation) -> str:
     return ", ".join(parts) or "no set of those asked for exists here"
 
 
-Predict = Callable[[Segments], np.ndarray]
-
-
 def _predictor(learner: Learner, task: Task, shifted: Shifted) -> Predict:
     """(seeds, S, P, *state) from segments. Raises ValueError, with the reason, where the model cannot do it."""
     model, info = learner.model, learner.info
@@ -241,9 +110,10 @@ def _predictor(learner: Learner, task: Task, shifted: Shifted) -> Predict:
     state_shape = shifted.rollouts.y.shape[2:]
     intervals = max(shifted.rollouts.times.shape[1], 2) - 1
     here, action = learner, shifted.intervention
-    if by_equations or state_shape != info.state_shape or intervals > learner.engine.predict_times:
+    told_new = by_equations and action is not None
+    if told_new or state_shape != info.state_shape or intervals > learner.engine.predict_times:
         changes: dict[str, Any] = {"state_shape": state_shape}
-        if by_equations:
+        if told_new:
             changes["system"] = shifted.system
             if info.told is not None and action is not None:
                 changes["told"] = told_of(info.told, action)
@@ -251,6 +121,7 @@ def _predictor(learner: Learner, task: Task, shifted: Shifted) -> Predict:
         if reason := model.skip(there, backend):
             raise ValueError(reason)
         here = learner.elsewhere(there, intervals)
+        here.engine.compile_prediction()
     told_kick = (
         by_equations and isinstance(action, Kick) and "kick" in told_terms(here.model, here.info)
     )  # its equations have it

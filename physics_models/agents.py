@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-from array_api_compat import array_namespace, device
+from array_api_compat import array_namespace
 
-from physics_models.base import PAIRS, Array, System
+from physics_models.base import PAIRS, Array, System, beside
 
 
 @dataclass(frozen=True)
@@ -52,10 +52,7 @@ def weighted(kernel: Array, p: Mapping[str, Any], block: tuple[slice, slice] = (
     """
     if p.get(PAIRS) is None:
         return kernel
-    weights = p[PAIRS][block]
-    if isinstance(weights, np.ndarray):
-        weights = weights.copy()  # torch warns of arrays that are read-only
-    return kernel * array_namespace(kernel).asarray(weights, dtype=kernel.dtype, device=device(kernel))
+    return kernel * beside(p[PAIRS][block], kernel)
 
 
 def pull(kernel: Array, r: Array) -> Array:

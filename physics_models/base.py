@@ -16,9 +16,18 @@ from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
 import numpy as np
+from array_api_compat import array_namespace, device
 
 Array = Any  # a NumPy, JAX or torch array: no common base class exists
 PAIRS = "pairs"  # the key of pair weights in a system's parameter values
+
+
+def beside(values: Any, y: Array) -> Array:
+    """Values as an array beside y: of its library and place, and of its precision unless they are true or false."""
+    xp = array_namespace(y)
+    if not hasattr(values, "dtype") or isinstance(values, np.ndarray):
+        values = np.array(values)  # a copy: torch warns of arrays that are read-only
+    return xp.asarray(values, dtype=xp.bool if values.dtype == bool else y.dtype, device=device(y))
 
 
 @dataclass(frozen=True)
@@ -29,6 +38,7 @@ class Structure:
     live in; the first `space_dim` variables are positions, with order 2 the next ones velocities. `pairwise`: whether
     what they do to each other is a sum over pairs. `box`: side of the periodic box in which distances are taken, or
     None; positions themselves are not wrapped, so that trajectories are continuous.
+    `alike`: how many agents, the first ones, obey one law, where others do not and `permutation` is no symmetry.
     `grid`: numbers of points of a field on a periodic domain of lengths `extent`, or None; the points, in C order, are
     the second axis from the end of the state.
     `order`: order of the differential equation in time. `symmetries`: names among `SYMMETRIES`. `conserved`: names of
@@ -42,6 +52,7 @@ class Structure:
     symmetries: tuple[str, ...] = ()
     conserved: tuple[str, ...] = ()
     pairwise: bool = False
+    alike: int = 0
     box: float | None = None
     grid: tuple[int, ...] | None = None
     extent: tuple[float, ...] = ()
@@ -61,7 +72,8 @@ class System(ABC):
     `parameters`, the fields a fit may adjust; `term_names`, every term; `known_terms`, those a hybrid model
     is told unless the user says otherwise; `stiff`: whether its time scales differ so much that an explicit solver
     would need steps far below what the solution's shape asks for; `chaotic`: whether its default parameters make it
-    so; `linear_terms`, see `linear_multiplier`.
+    so; `discrete`: whether it has states at whole steps only, so that its field is a step's mean rate, which no solver
+    may follow in between; `linear_terms`, see `linear_multiplier`.
     """
 
     parameters: ClassVar[tuple[str, ...]] = ()
@@ -71,6 +83,7 @@ class System(ABC):
     non_negative: ClassVar[tuple[str, ...]] = ()
     stiff: ClassVar[bool] = False
     chaotic: ClassVar[bool] = False
+    discrete: ClassVar[bool] = False
     linear_terms: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
@@ -118,6 +131,12 @@ class System(ABC):
         """The system's own unit of time (relaxation time, period or Lyapunov time), in its time units."""
         return 1.0
 
+    @property
+    def switch_times(self) -> tuple[float, ...]:
+        """Times at which something begins or ends to act, where a solver must end a step: else it may step over both,
+        and see nothing of what is between."""
+        return ()
+
     def invariants(self, y: Array) -> dict[str, Array]:
         """Quantities of shape (...,) from states (..., *state_shape); those in `structure.conserved` are constant."""
         return {}
@@ -150,6 +169,7 @@ class Map(System):
     """
 
     term_names: ClassVar[tuple[str, ...]] = ("step",)
+    discrete: ClassVar[bool] = True
 
     @property
     @abstractmethod

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 from array_api_compat import array_namespace
 
-from physics_models.base import Array, Structure
+from physics_models.base import Array, beside
 from physics_models.periodic import PeriodicField
 
 
@@ -36,38 +36,20 @@ class Burgers(PeriodicField):
     Quarterly of Applied Mathematics 9 (1951).
     """
 
-    length: float = 2 * math.pi
-    n_points: int = 64
     advection: float = 1.0
     viscosity: float = 0.1
-    n_modes: int = 3
     amplitude: float = 0.7
 
     parameters: ClassVar[tuple[str, ...]] = ("advection", "viscosity")
     term_names: ClassVar[tuple[str, ...]] = ("advection", "diffusion")
     known_terms: ClassVar[tuple[str, ...]] = ("diffusion",)
     linear_terms: ClassVar[tuple[str, ...]] = ("diffusion",)
+    conserved: ClassVar[tuple[str, ...]] = ("mass",)
     positive: ClassVar[tuple[str, ...]] = ("length", "advection", "viscosity", "amplitude")
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.check_grid(self.n_points, self.n_modes)
 
     @property
     def variables(self) -> tuple[str, ...]:
         return ("u",)
-
-    @property
-    def grid(self) -> tuple[int, ...]:
-        return (self.n_points,)
-
-    @property
-    def extent(self) -> tuple[float, ...]:
-        return (self.length,)
-
-    @property
-    def structure(self) -> Structure:
-        return Structure(grid=self.grid, extent=self.extent, symmetries=("shift", "time"), conserved=("mass",))
 
     @property
     def time_scale(self) -> float:
@@ -80,7 +62,7 @@ class Burgers(PeriodicField):
         if "advection" in names:
             out["advection"] = -p["advection"] * self.self_advection(y, spectrum)
         if "diffusion" in names:
-            out["diffusion"] = p["viscosity"] * self.back(self.constant(self.laplacian, y) * spectrum, y)
+            out["diffusion"] = p["viscosity"] * self.back(beside(self.laplacian, y) * spectrum, y)
         return out
 
     def linear_multiplier(self) -> np.ndarray:
@@ -93,4 +75,4 @@ class Burgers(PeriodicField):
 
     def initial_state(self, rng: np.random.Generator) -> np.ndarray:
         """A smooth random function of `n_modes` waves with mean 0; see `PeriodicField.random_field`."""
-        return self.amplitude * self.random_field(rng, self.n_modes)[:, None]
+        return self.amplitude * self.random_field(rng)[:, None]

@@ -10,7 +10,14 @@ from array_api_compat import array_namespace
 
 from physics_models.agents import Group, displacements, pull, weighted
 from physics_models.base import Array, Structure
-from physics_models.mechanics import angular_momenta, directions, inverse_distance, momenta, potential_of_pairs
+from physics_models.mechanics import (
+    angular_momenta,
+    conserved_names,
+    directions,
+    inverse_distance,
+    momenta,
+    potential_of_pairs,
+)
 
 
 @dataclass(frozen=True)
@@ -66,14 +73,13 @@ class ChargedParticles(Group):
     @property
     def structure(self) -> Structure:
         axes = self.variables[: self.space_dim]
-        spins = ("angular_momentum",) if self.space_dim == 2 else tuple(f"angular_momentum_{axis}" for axis in axes)
         open_space = self.confinement == 0
         return Structure(
             agents=self.n_agents,
             space_dim=self.space_dim,
             order=2,
             symmetries=(*(("translation",) if open_space else ()), "rotation", "reflection", "permutation", "time"),
-            conserved=("energy", *spins, *(f"momentum_{axis}" for axis in axes if open_space)),
+            conserved=conserved_names(axes, open_space),
             pairwise=True,
             canonical=tuple((axis, f"v{axis}") for axis in axes),
         )

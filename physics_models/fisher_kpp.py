@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 from array_api_compat import array_namespace
 
-from physics_models.base import Array, Structure
+from physics_models.base import Array, beside
 from physics_models.periodic import PeriodicField
 
 
@@ -38,11 +38,9 @@ class FisherKpp(PeriodicField):
 
     space_dim: int = 1
     length: float = 40.0
-    n_points: int = 64
     diffusivity: float = 1.0
     growth: float = 1.0
     capacity: float = 1.0
-    n_modes: int = 3
     contrast: float = 2.0
 
     parameters: ClassVar[tuple[str, ...]] = ("diffusivity", "growth", "capacity")
@@ -54,7 +52,6 @@ class FisherKpp(PeriodicField):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.check_grid(self.n_points, self.n_modes)
         if self.space_dim not in (1, 2):
             raise ValueError(f"space_dim must be 1 or 2, but it is {self.space_dim}")
 
@@ -63,16 +60,8 @@ class FisherKpp(PeriodicField):
         return ("u",)
 
     @property
-    def grid(self) -> tuple[int, ...]:
-        return (self.n_points,) * self.space_dim
-
-    @property
-    def extent(self) -> tuple[float, ...]:
-        return (self.length,) * self.space_dim
-
-    @property
-    def structure(self) -> Structure:
-        return Structure(grid=self.grid, extent=self.extent, symmetries=("shift", "time"))
+    def dimensions(self) -> int:
+        return self.space_dim
 
     @property
     def time_scale(self) -> float:
@@ -82,7 +71,7 @@ class FisherKpp(PeriodicField):
     def terms(self, t: Array, y: Array, p: Mapping[str, Any], names: Collection[str]) -> dict[str, Array]:
         out: dict[str, Array] = {}
         if "diffusion" in names:
-            out["diffusion"] = p["diffusivity"] * self.back(self.constant(self.laplacian, y) * self.spectrum(y), y)
+            out["diffusion"] = p["diffusivity"] * self.back(beside(self.laplacian, y) * self.spectrum(y), y)
         if "growth" in names:
             out["growth"] = p["growth"] * y
         if "competition" in names:
@@ -99,5 +88,5 @@ class FisherKpp(PeriodicField):
 
     def initial_state(self, rng: np.random.Generator) -> np.ndarray:
         """capacity / (1 + exp(3 - contrast g)), g of `PeriodicField.random_field`."""
-        g = self.random_field(rng, self.n_modes)[:, None]
+        g = self.random_field(rng)[:, None]
         return self.capacity / (1 + np.exp(3 - self.contrast * g))

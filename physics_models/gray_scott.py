@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 from array_api_compat import array_namespace
 
-from physics_models.base import Array, Structure
+from physics_models.base import Array, beside
 from physics_models.periodic import PeriodicField
 
 
@@ -41,12 +41,10 @@ class GrayScott(PeriodicField):
 
     space_dim: int = 1
     length: float = 60.0
-    n_points: int = 64
     diffusivity_u: float = 0.16
     diffusivity_v: float = 0.08
     feed: float = 0.04
     kill: float = 0.06
-    n_modes: int = 3
     seeding: float = 0.5
 
     parameters: ClassVar[tuple[str, ...]] = ("diffusivity_u", "diffusivity_v", "feed", "kill")
@@ -58,7 +56,6 @@ class GrayScott(PeriodicField):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.check_grid(self.n_points, self.n_modes)
         if self.space_dim not in (1, 2):
             raise ValueError(f"space_dim must be 1 or 2, but it is {self.space_dim}")
 
@@ -67,16 +64,8 @@ class GrayScott(PeriodicField):
         return ("u", "v")
 
     @property
-    def grid(self) -> tuple[int, ...]:
-        return (self.n_points,) * self.space_dim
-
-    @property
-    def extent(self) -> tuple[float, ...]:
-        return (self.length,) * self.space_dim
-
-    @property
-    def structure(self) -> Structure:
-        return Structure(grid=self.grid, extent=self.extent, symmetries=("shift", "time"))
+    def dimensions(self) -> int:
+        return self.space_dim
 
     @property
     def time_scale(self) -> float:
@@ -88,7 +77,7 @@ class GrayScott(PeriodicField):
         u, v = y[..., 0], y[..., 1]
         out: dict[str, Array] = {}
         if "diffusion" in names:
-            second = self.back(self.constant(self.laplacian, y) * self.spectrum(y), y)
+            second = self.back(beside(self.laplacian, y) * self.spectrum(y), y)
             parts = (p["diffusivity_u"] * second[..., 0], p["diffusivity_v"] * second[..., 1])
             out["diffusion"] = xp.stack(parts, axis=-1)
         if "reaction" in names:
@@ -109,5 +98,5 @@ class GrayScott(PeriodicField):
 
     def initial_state(self, rng: np.random.Generator) -> np.ndarray:
         """v = seeding s and u = 1 - s with s = 1 / (1 + exp(2 - 2 g)), g of `PeriodicField.random_field`."""
-        s = 1 / (1 + np.exp(2 - 2 * self.random_field(rng, self.n_modes)))
+        s = 1 / (1 + np.exp(2 - 2 * self.random_field(rng)))
         return np.stack([1 - s, self.seeding * s], axis=-1)

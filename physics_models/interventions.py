@@ -127,8 +127,9 @@ class RemoveAgent(Intervention):
     """The system of one agent fewer, started where the larger one would have been, without `agent`.
 
     What the others do to each other is the law for N - 1 agents: where a system divides its coupling by the number of
-    agents, it divides by N - 1. Only for systems whose agents are all alike (symmetric under permutation): elsewhere
-    the law for N - 1 agents is another one for those that stay, as the places of springs depend on their numbers.
+    agents, it divides by N - 1. Only one of several that are alike (all where `permutation` is a symmetry, else the
+    first `Structure.alike`): elsewhere the law for N - 1 agents is another one for those that stay, as the places of
+    springs depend on their numbers.
     """
 
     agent: int = 0
@@ -139,15 +140,22 @@ class RemoveAgent(Intervention):
             raise InterventionError(
                 f"{_name(system)} numbers its agents as before the removal: remove one agent at most, and first"
             )
-        if "permutation" not in system.structure.symmetries:
+        structure = system.structure
+        alike = structure.agents if "permutation" in structure.symmetries else structure.alike
+        if not alike:
             raise InterventionError(f"the agents of {_name(system)} are not alike: without one, its law is another")
+        if self.agent >= alike:
+            raise InterventionError(
+                f"agent {self.agent} of {_name(system)} has a law of its own: remove one of the first {alike}"
+            )
         smaller = _with_agents(system, system.state_shape[-2] - 1)
         return made(Without, smaller, do_without=self.agent)
 
 
 @dataclass(frozen=True)
 class AddAgents(Intervention):
-    """The system of `count` agents more, all started from the law of the larger one."""
+    """The system of `count` agents more, all started from the law of the larger one; which kind they are of is the
+    system's to say (of boids with a predator, prey)."""
 
     count: int = 1
 

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 from array_api_compat import array_namespace
 
-from physics_models.base import Array, Structure
+from physics_models.base import Array, beside
 from physics_models.periodic import PeriodicField
 
 
@@ -52,27 +52,12 @@ class KuramotoSivashinsky(PeriodicField):
     known_terms: ClassVar[tuple[str, ...]] = ("advection", "hyperdiffusion")
     linear_terms: ClassVar[tuple[str, ...]] = ("antidiffusion", "hyperdiffusion")
     chaotic: ClassVar[bool] = True
+    conserved: ClassVar[tuple[str, ...]] = ("mass",)
     positive: ClassVar[tuple[str, ...]] = ("length", "advection", "antidiffusion", "hyperdiffusion", "amplitude")
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.check_grid(self.n_points, self.n_modes)
 
     @property
     def variables(self) -> tuple[str, ...]:
         return ("u",)
-
-    @property
-    def grid(self) -> tuple[int, ...]:
-        return (self.n_points,)
-
-    @property
-    def extent(self) -> tuple[float, ...]:
-        return (self.length,)
-
-    @property
-    def structure(self) -> Structure:
-        return Structure(grid=self.grid, extent=self.extent, symmetries=("shift", "time"), conserved=("mass",))
 
     @property
     def time_scale(self) -> float:
@@ -81,7 +66,7 @@ class KuramotoSivashinsky(PeriodicField):
 
     def terms(self, t: Array, y: Array, p: Mapping[str, Any], names: Collection[str]) -> dict[str, Array]:
         spectrum = self.spectrum(y)
-        laplacian = self.constant(self.laplacian, y)
+        laplacian = beside(self.laplacian, y)
         out: dict[str, Array] = {}
         if "advection" in names:
             out["advection"] = -p["advection"] * self.self_advection(y, spectrum)
@@ -101,4 +86,4 @@ class KuramotoSivashinsky(PeriodicField):
 
     def initial_state(self, rng: np.random.Generator) -> np.ndarray:
         """A smooth random function of `n_modes` waves (see `PeriodicField.random_field`) with mean 0."""
-        return self.amplitude * self.random_field(rng, self.n_modes)[:, None]
+        return self.amplitude * self.random_field(rng)[:, None]

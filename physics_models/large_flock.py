@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from physics_models.agents import cruise
 from physics_models.base import Array
 from physics_models.local_flocking import LocalFlocking
 from physics_models.neighbours import neighbour_sum
@@ -37,7 +38,7 @@ def fast_field(system: LocalFlocking, y: Array) -> tuple[Array, Array]:
         return tuple(along * a + align * (b - c) for a, b, c in zip(r, v_j, v_i, strict=True))
 
     sums = neighbour_sum(pair, x, v, system.cutoff, system.box or None)
-    dv = sums.values + system.speed(jnp.sum(v * v, axis=-1, keepdims=True), p) * v
+    dv = sums.values + cruise(v, p)
     return jnp.concatenate([v, dv], axis=-1), sums.trusted
 
 

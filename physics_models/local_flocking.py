@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 from array_api_compat import array_namespace
 
-from physics_models.agents import Group, cloud, consensus, displacements, pull, weighted
+from physics_models.agents import Group, cloud, consensus, cruise, displacements, pull, weighted
 from physics_models.base import Array, Structure
 
 RULES = ("separation", "alignment", "cohesion")
@@ -138,15 +138,11 @@ class LocalFlocking(Group):
             if "cohesion" in names:
                 velocity_part["cohesion"] = pull(kernel("cohesion"), r)
         if "speed" in names:
-            velocity_part["speed"] = self.speed(xp.sum(v * v, axis=-1)[..., None], p) * v
+            velocity_part["speed"] = cruise(v, p)
         out = {name: xp.concat([zero, part], axis=-1) for name, part in velocity_part.items()}
         if "inertia" in names:
             out["inertia"] = xp.concat([v, zero], axis=-1)
         return out
-
-    def speed(self, speed2: Array, p: Mapping[str, Any]) -> Array:
-        """Rate at which a velocity of squared size speed2 grows: regulation * (1 - speed2 / cruise_speed^2)."""
-        return p["regulation"] - speed2 * (p["regulation"] / p["cruise_speed"] ** 2)
 
     def initial_state(self, rng: np.random.Generator) -> np.ndarray:
         """Uniform in the box, or in a disc or ball about the origin of the given density; headings partly random.

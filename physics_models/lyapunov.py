@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from physics_models.base import Map, System
+from physics_models.base import System
 from physics_models.solution import SimulationError, on_cpu_in_double
 
 BLOCKS = 16  # independent stretches to take the statistical error from
+CHECKS = 16  # intervals, at least, in which the integration error is looked at
 MAX_SUBSTEPS = 4096
 
 
@@ -23,7 +24,8 @@ class Spectrum:
 
     The errors are those of a mean over independent stretches of trajectory; exponents cut off by `duration` that is
     short against the attractor's own times have a bias which they do not tell. `integration_error`: the relative
-    change of states and differences over one interval when the integration step is halved.
+    change of states and differences over one interval when the integration step is halved, the largest found in some
+    intervals spread over the whole run.
     """
 
     exponents: np.ndarray
@@ -59,9 +61,9 @@ def lyapunov_spectrum(
     states reach the attractor and the differences turn to their growing directions; `interval`: time between two
     orthonormalisations (by default a tenth of the time scale); other arguments as for `spectrum_of_field`.
 
-    Raises ValueError for a `Map`, which has no field, and what `spectrum_of_field` raises.
+    Raises ValueError for a `Map` and what is told of one, which have no field, and what `spectrum_of_field` raises.
     """
-    if isinstance(system, Map):
+    if system.discrete:
         raise ValueError(f"a Lyapunov spectrum needs a differential equation, but {type(system).__name__} is a map")
     if n_starts < 1:
         raise ValueError(f"n_starts must be 1 or more, but it is {n_starts}")
@@ -95,8 +97,8 @@ def spectrum_of_field(
     `field(t, y)`: dy/dt for states y (B, *state_shape), each on its own, traceable by JAX. `starts`: (B, *state_shape),
     states at time 0. `duration` and `transient`: times with and before measurement. `interval`: time between two
     orthonormalisations, within which differences must neither overflow nor align. `n_exponents`: how many, the largest
-    first; all by default. `rng_seed` picks the first directions. `rtol`: relative error of an interval that the fixed
-    integration step is halved for.
+    first; all by default. `rng_seed` picks the first directions. `rtol`: relative error of an interval that the
+    integration step is halved for, wherever on the run it is found to be larger.
 
     Differences dy obey d(dy)/dt = (df/dy) dy along y. They are carried along with y by a Runge-Kutta method of order
     8, in double precision, and after every interval made orthonormal by a QR decomposition; the exponents are the
@@ -115,19 +117,23 @@ def spectrum_of_field(
     rng = np.random.default_rng([rng_seed, 2**32])  # beyond the streams of initial states
     frame = np.linalg.qr(rng.standard_normal((len(starts), size, k)))[0]
     pieces = -(-BLOCKS // len(starts))  # few starts are cut into blocks, whose scatter tells the statistical error
-    before, count = math.ceil(transient / interval), math.ceil(duration / (interval * pieces))
+    parts = -(-CHECKS // pieces)
+    before, count = math.ceil(transient / interval), math.ceil(duration / (interval * pieces * parts))
     with on_cpu_in_double():
         advance, measure = _program(field)
-        substeps, _ = _substeps(advance, starts, frame, 0.0, interval, rtol)
+        substeps, _ = _substeps(advance, starts, frame, 0.0, interval, rtol, 2)
         y, frame, _ = measure(starts, frame, 0.0, interval, substeps, before)
         t = _checked(y, before * interval)
-        # The attractor may be faster than where the states began.
-        now, error = _substeps(advance, np.asarray(y), np.asarray(frame), t, interval, rtol)
-        growth = []
+        growth, error = [], 0.0
         for _ in range(pieces):
-            y, frame, logs = measure(y, frame, t, interval, max(now, substeps), count)
-            t = _checked(y, t + count * interval)
-            growth.append(np.asarray(logs) / (count * interval))
+            logs = 0.0
+            for _ in range(parts):
+                # The attractor may be faster here than where the states began.
+                substeps, found = _substeps(advance, y, frame, t, interval, rtol, substeps)
+                error = max(error, found)
+                y, frame, more = measure(y, frame, t, interval, substeps, count)
+                t, logs = _checked(y, t + count * interval), logs + np.asarray(more)
+            growth.append(logs / (parts * count * interval))
     rates = np.concatenate(growth)  # (pieces * B, K)
     mean, error_of_mean = rates.mean(axis=0), rates.std(axis=0, ddof=1) / np.sqrt(len(rates))
     order = np.argsort(-mean, kind="stable")
@@ -161,13 +167,15 @@ def _checked(y: Any, t: float) -> float:
 
 
 def _substeps(
-    advance: Callable[..., Any], y: np.ndarray, frame: np.ndarray, t: float, interval: float, rtol: float
+    advance: Callable[..., Any], y: Any, frame: Any, t: float, interval: float, rtol: float, n: int
 ) -> tuple[int, float]:
-    """Steps for one interval, so many that twice as many change its end by less than rtol, and that change."""
-    coarse, n = advance(y, frame, t, interval, 1), 2
+    """Steps for one interval, n or more, twice as many as change its end by less than rtol, and that change."""
+    coarse = advance(y, frame, t, interval, n // 2)
     while n <= MAX_SUBSTEPS:
         fine = advance(y, frame, t, interval, n)
-        changes = [np.linalg.norm(b - a) / np.linalg.norm(b) for a, b in zip(coarse, fine, strict=True)]
+        changes = [
+            np.linalg.norm(b - a) / np.linalg.norm(b) for a, b in zip(coarse, map(np.asarray, fine), strict=True)
+        ]
         if max(changes) < rtol:
             return n, float(max(changes))
         coarse, n = fine, 2 * n

@@ -57,6 +57,12 @@ def angular_momenta(x: Array, v: Array) -> dict[str, Array]:
     return {f"angular_momentum_{axis}": about(i, j) for axis, i, j in (("x", 1, 2), ("y", 2, 0), ("z", 0, 1))}
 
 
+def conserved_names(axes: tuple[str, ...], free: bool = True) -> tuple[str, ...]:
+    """ "energy", and as `angular_momenta` and, where nothing holds the bodies (`free`), `momenta` call theirs."""
+    spins = ("angular_momentum",) if len(axes) == 2 else tuple(f"angular_momentum_{axis}" for axis in axes)
+    return ("energy", *spins, *(f"momentum_{axis}" for axis in axes if free))
+
+
 def directions(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
     """Unit vectors along the last axis of the shape, equally likely in all directions."""
     v = rng.standard_normal(shape)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import functools
 import itertools
-from abc import abstractmethod
+import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
-from array_api_compat import array_namespace, device
+from array_api_compat import array_namespace
 
-from physics_models.base import Array, System
+from physics_models.base import Array, Structure, System, beside
 
 
 @dataclass(frozen=True)
@@ -23,17 +23,39 @@ class PeriodicField(System):
     a product of two resolved functions then has no aliasing error. Squared wave numbers are held at that of the last
     resolved mode: what noise puts beyond is damped, but no explicit solver needs shorter steps for the sake of modes
     that hold nothing.
+
+    All fields have the arguments `length`, the domain's along each axis; `n_points`, of the grid along each axis; and
+    `n_modes`, the waves of the initial state. Raises ValueError where the grid is not even or does not resolve these.
     """
 
-    @property
-    @abstractmethod
-    def grid(self) -> tuple[int, ...]:
-        """Number of points along each axis of the domain."""
+    length: float = 2 * math.pi
+    n_points: int = 64
+    n_modes: int = 3
+
+    conserved: ClassVar[tuple[str, ...]] = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check_grid()
 
     @property
-    @abstractmethod
+    def dimensions(self) -> int:
+        """Axes of the domain."""
+        return 1
+
+    @property
+    def grid(self) -> tuple[int, ...]:
+        """Number of points along each axis of the domain."""
+        return (self.n_points,) * self.dimensions
+
+    @property
     def extent(self) -> tuple[float, ...]:
         """Length of the domain along each axis."""
+        return (self.length,) * self.dimensions
+
+    @property
+    def structure(self) -> Structure:
+        return Structure(grid=self.grid, extent=self.extent, symmetries=("shift", "time"), conserved=self.conserved)
 
     @property
     def _axes(self) -> tuple[int, ...]:
@@ -55,12 +77,6 @@ class PeriodicField(System):
         found = xp.fft.irfftn(spectrum, s=self.grid, axes=self._axes)
         return xp.astype(xp.reshape(found, (*y.shape[:-1], found.shape[-1])), y.dtype, copy=False)
 
-    def constant(self, value: np.ndarray, y: Array) -> Array:
-        """A real array over the spectrum, with the library, precision and device of y."""
-        xp = array_namespace(y)
-        # A copy: torch warns of arrays that are read-only.
-        return xp.asarray(value.copy(), dtype=y.dtype, device=device(y))
-
     @property
     def wave_numbers(self) -> tuple[np.ndarray, ...]:
         """Wave numbers of the modes along each axis, (*shape of rfftn over the grid, 1), in radians per length."""
@@ -78,33 +94,32 @@ class PeriodicField(System):
 
     def self_advection(self, y: Array, spectrum: Array) -> Array:
         """u du/dx in one dimension, as d(u^2 / 2)/dx of resolved waves: it changes the sum of neither u nor u^2."""
-        resolved = self.constant(self.resolved, y)
+        resolved = beside(self.resolved, y)
         u = self.back(resolved * spectrum, y)
-        slope = self.constant(self.resolved * self.wave_numbers[0] / 2, y)
+        slope = beside(self.resolved * self.wave_numbers[0] / 2, y)
         return self.back(1j * slope * self.spectrum(u * u), y)
 
-    def random_field(self, rng: np.random.Generator, n_modes: int) -> np.ndarray:
+    def random_field(self, rng: np.random.Generator) -> np.ndarray:
         """A smooth Gaussian random function at the grid's points, (P,): mean 0 over the domain, variance 1 over draws.
 
         All modes with a wave number of at most `n_modes` times the lowest along each axis are as large on average. The
         numbers drawn do not depend on the grid: on a finer one the same stream gives the same function.
         """
         points = 2 * np.pi * self.points() / np.array(self.extent)
-        waves = list(itertools.product(range(-n_modes, n_modes + 1), repeat=len(self.grid)))
+        waves = list(itertools.product(range(-self.n_modes, self.n_modes + 1), repeat=len(self.grid)))
         waves = waves[len(waves) // 2 + 1 :]  # the others are their mirror images; the one between is the mean
         phases = points @ np.array(waves, dtype=float).T
         a, b = rng.standard_normal((2, len(waves)))
         return (np.cos(phases) @ a + np.sin(phases) @ b) / np.sqrt(len(waves))
 
-    def check_grid(self, n_points: int, n_modes: int) -> None:
-        """Raise ValueError unless the initial modes are resolved and the grid is even."""
-        if n_modes < 1:
-            raise ValueError(f"n_modes must be 1 or more, but it is {n_modes}")
-        least = max(8, 3 * n_modes + 1 + (3 * n_modes + 1) % 2)
-        if n_points < least or n_points % 2:
+    def _check_grid(self) -> None:
+        if self.n_modes < 1:
+            raise ValueError(f"n_modes must be 1 or more, but it is {self.n_modes}")
+        least = max(8, 3 * self.n_modes + 1 + (3 * self.n_modes + 1) % 2)
+        if self.n_points < least or self.n_points % 2:
             raise ValueError(
-                f"n_points must be an even number of {least} or more, so that it resolves the {n_modes} n_modes of the "
-                f"initial state, but it is {n_points}"
+                f"n_points must be an even number of {least} or more, so that it resolves the {self.n_modes} n_modes "
+                f"of the initial state, but it is {self.n_points}"
             )
 
 

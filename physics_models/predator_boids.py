@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 from array_api_compat import array_namespace
 
-from physics_models.agents import Group, cloud, consensus, displacements, pull, weighted
+from physics_models.agents import Group, cloud, consensus, cruise, displacements, pull, weighted
 from physics_models.base import Array, Structure
 
 PREY, PREDATOR = slice(None, -1), slice(-1, None)
@@ -38,7 +38,7 @@ class PredatorBoids(Group):
     that the flock flies around. The field is C-infinity.
 
     State: (N, 2 d), positions then velocities, the predator in the last row. Prey can be renamed, but not the predator,
-    so `permutation` is not among the symmetries.
+    so `permutation` is not among the symmetries. Who is removed or added is prey.
 
     Arguments: `n_agents`, prey and predator (2 or more); `space_dim` (2 or 3); the strengths `separation`, `alignment`,
     `cohesion`, `flight`, `pursuit` and `regulation` (0 switches a rule off); their ranges and `cruise_speed`, of the
@@ -123,6 +123,7 @@ class PredatorBoids(Group):
             order=2,
             symmetries=("translation", "rotation", "reflection", "time"),
             pairwise=True,
+            alike=self.n_agents - 1,
         )
 
     def terms(self, t: Array, y: Array, p: Mapping[str, Any], names: Collection[str]) -> dict[str, Array]:
@@ -149,11 +150,9 @@ class PredatorBoids(Group):
                     rows = sign * pull(kernel(name), r[(..., *FELT.get(name, (PREY, PREY)), slice(None))])
                     part[name] = self._rows(rows, zero, predator=name == "pursuit")
         if "speed" in names:
-            # Both relative to the prey's cruise speed, so that a predator may have the speed 0.
-            drag = xp.sum(v * v, axis=-1)[..., None] * (p["regulation"] / p["cruise_speed"] ** 2)
-            drive = p["regulation"] * (p["predator_speed"] / p["cruise_speed"]) ** 2
-            gain = [p["regulation"] - drag[..., PREY, :], drive - drag[..., PREDATOR, :]]
-            part["speed"] = xp.concat(gain, axis=-2) * v
+            # Relative to the prey's cruise speed, so that a predator may have the speed 0.
+            more = p["regulation"] * ((p["predator_speed"] / p["cruise_speed"]) ** 2 - 1)
+            part["speed"] = cruise(v, p) + self._rows(more * v[..., PREDATOR, :], zero, predator=True)
         out = {name: xp.concat([zero, value], axis=-1) for name, value in part.items()}
         if "inertia" in names:
             out["inertia"] = xp.concat([v, zero], axis=-1)

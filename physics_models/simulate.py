@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
@@ -33,9 +34,11 @@ def simulate(
     - `solve_noisy`: dy = field dt + noise dW where `process_noise` is above 0; its docstring gives the scale;
     - `solve_map`: a `Map` steps as it says, and draws its own chance from `rng_seed`.
 
+    Steps also end at the system's own `switch_times`.
+
     Raises ValueError for arguments of the wrong shape or value, and SimulationError, with the time, where a trajectory
     blows up, leaves the domain of the field or needs too many steps, or if the refinement error is above
-    `MAX_REFINEMENT_ERROR`.
+    `MAX_REFINEMENT_ERROR`, or the field has not the shape of the states.
     """
     y0, times = np.asarray(y0, dtype=np.float64), np.asarray(times, dtype=np.float64)
     _check_arguments(system, y0, times, rtol, process_noise, rng_seed)
@@ -47,6 +50,15 @@ def simulate(
 
         return solve_map.solve(system, y0, times, rtol, rng_seed)
     _check_field(system, y0, times)
+    landings = _with_switches(system, times)
+    found = _solve(system, y0, landings, rtol, process_noise, rng_seed)
+    return found if landings is times else replace(found, y=found.y[:, np.searchsorted(landings, times)])
+
+
+def _solve(
+    system: System, y0: np.ndarray, times: np.ndarray, rtol: float, process_noise: float, rng_seed: int
+) -> Reference:
+    """By the method for differential equations that suits the system."""
     if process_noise > 0:
         from physics_models import solve_noisy
 
@@ -58,6 +70,14 @@ def simulate(
     from physics_models import solve_adaptive
 
     return solve_adaptive.solve(system, y0, times, rtol)
+
+
+def _with_switches(system: System, times: np.ndarray) -> np.ndarray:
+    """The times, and between them those at which something begins or ends to act."""
+    # One within rounding of a time is that time: a step that short would be taken for one before a singularity.
+    near = 1e-9 * (times[-1] - times[0])
+    inside = [t for t in system.switch_times if times[0] < t < times[-1] and np.abs(times - t).min() > near]
+    return np.unique(np.concatenate([times, inside])) if inside else times
 
 
 def _check_arguments(
@@ -76,6 +96,11 @@ def _check_arguments(
         raise ValueError(f"process_noise must be a finite number of 0 or more, but it is {process_noise}")
     if not (rng_seed >= 0 and int(rng_seed) == rng_seed):
         raise ValueError(f"rng_seed must be an integer of 0 or more, but it is {rng_seed}")
+    if system.discrete and not isinstance(system, Map):
+        raise ValueError(
+            f"{type(system).__name__} must have steps of its own, but it has only the rates that it is told of a map: "
+            "simulate the map itself"
+        )
     if process_noise > 0 and isinstance(system, Map):
         raise ValueError(
             f"process_noise must be 0 for {type(system).__name__}, which has chance of its own, but it is "
@@ -88,7 +113,7 @@ def _check_field(system: System, y0: np.ndarray, times: np.ndarray) -> None:
     with np.errstate(all="ignore"):
         rate = np.asarray(system.field(times[0], y0))
     if rate.shape != y0.shape:
-        raise ValueError(
+        raise SimulationError(
             f"the field of {type(system).__name__} must return the shape {y0.shape} for states of that shape, but it "
             f"returns {rate.shape}: its terms act on the last axes (..., *state_shape)"
         )

@@ -56,7 +56,9 @@ def solve(system: System, y0: np.ndarray, times: np.ndarray, rtol: float) -> Ref
     gaps = np.diff(times)
     longest, before, error, stops = gaps.max(), None, np.inf, []
     for level in range(64):
-        levels = np.maximum(0, np.ceil(np.log2(gaps / longest) + level - 1e-9)).astype(np.int64)
+        # What acts within one short interval alone is seen by halving its steps too.
+        least = level if system.switch_times else 0
+        levels = np.maximum(least, np.ceil(np.log2(gaps / longest) + level - 1e-9)).astype(np.int64)
         if np.sum(2.0**levels) > MAX_STEPS:
             break
         with on_cpu_in_double():

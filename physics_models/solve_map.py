@@ -21,10 +21,12 @@ def solve(system: Map, y0: np.ndarray, times: np.ndarray, rtol: float, rng_seed:
     steps = (times - times[0]) / system.interval
     whole = np.rint(steps)
     # Times come from sums and products of decimal fractions: a millionth of a step is rounding, not a request.
-    if np.any(np.abs(steps - whole) > 1e-6) or np.any(np.diff(whole) < 1):
+    between = np.flatnonzero((np.abs(steps - whole) > 1e-6) | (np.diff(whole, prepend=-1) < 1))
+    if len(between):
         raise ValueError(
             f"times must be multiples of {type(system).__name__}'s interval {system.interval:g} after the first, but "
-            f"they are {times}: take spacings such as {system.interval:g} or {10 * system.interval:g}"
+            f"one is {times[between[0]] - times[0]:g}: take spacings such as {system.interval:g} or "
+            f"{10 * system.interval:g}"
         )
     draws = _draws(system, rng_seed, len(y0))
     out = np.empty((len(y0), len(times), *system.state_shape))

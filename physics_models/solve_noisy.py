@@ -73,7 +73,9 @@ def solve(
 
     gaps = np.diff(times)
     for extra in range(1, DEPTH + 1):
-        levels = np.maximum(1, np.ceil(np.log2(gaps / gaps.max()) + extra - 1e-9)).astype(np.int64)
+        # What acts within one short interval alone is seen by halving its steps too.
+        least = extra if system.switch_times else 1
+        levels = np.maximum(least, np.ceil(np.log2(gaps / gaps.max()) + extra - 1e-9)).astype(np.int64)
         if np.sum(2.0**levels) > MAX_STEPS:
             break
         with on_cpu_in_double():

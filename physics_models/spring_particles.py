@@ -7,11 +7,14 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-from array_api_compat import array_namespace, device
+from array_api_compat import array_namespace
 
 from physics_models.agents import Group, consensus, displacements, weighted
-from physics_models.base import Array, Structure
-from physics_models.mechanics import angular_momenta, directions, momenta
+from physics_models.base import Array, Structure, beside
+from physics_models.mechanics import angular_momenta, conserved_names, directions, momenta
+
+# Beyond any trajectory's own stream: NumPy pads seeds with zeros, so that the seed alone would be the first one's.
+GRAPH_STREAM = 2**32 + 33
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,8 @@ class SpringParticles(Group):
         """
         i, j = np.tril_indices(self.n_agents, -1)
         graph = np.zeros((self.n_agents, self.n_agents))
-        graph[i, j] = np.random.default_rng(self.graph_seed).uniform(size=len(i)) < self.edge_probability
+        rng = np.random.default_rng([self.graph_seed, GRAPH_STREAM])
+        graph[i, j] = rng.uniform(size=len(i)) < self.edge_probability
         graph += graph.T
         graph.setflags(write=False)
         return graph
@@ -80,7 +84,6 @@ class SpringParticles(Group):
     @property
     def structure(self) -> Structure:
         axes = self.variables[: self.space_dim]
-        spins = ("angular_momentum",) if self.space_dim == 2 else tuple(f"angular_momentum_{axis}" for axis in axes)
         open_space, alike = self.confinement == 0, self.edge_probability in (0, 1)
         moves = (*(("translation",) if open_space else ()), "rotation", "reflection")
         return Structure(
@@ -88,7 +91,7 @@ class SpringParticles(Group):
             space_dim=self.space_dim,
             order=2,
             symmetries=(*moves, *(("permutation",) if alike else ()), "time"),
-            conserved=("energy", *spins, *(f"momentum_{axis}" for axis in axes if open_space)),
+            conserved=conserved_names(axes, open_space),
             pairwise=True,
             canonical=tuple((axis, f"v{axis}") for axis in axes),
         )
@@ -107,7 +110,7 @@ class SpringParticles(Group):
         if "inertia" in names:
             out["inertia"] = xp.concat([v, zero], axis=-1)
         if "spring" in names:
-            out["spring"] = xp.concat([zero, consensus(weighted(p["strength"] * self._springs(y), p), x)], axis=-1)
+            out["spring"] = xp.concat([zero, consensus(weighted(p["strength"] * beside(self.graph, y), p), x)], axis=-1)
         if "confinement" in names:
             distance2 = xp.sum(x * x, axis=-1)[..., None]
             out["confinement"] = xp.concat([zero, -p["confinement"] / self.size**2 * distance2 * x], axis=-1)
@@ -123,11 +126,7 @@ class SpringParticles(Group):
         xp = array_namespace(y)
         x, v = y[..., : self.space_dim], y[..., self.space_dim :]
         r = displacements(x)
-        springs = xp.sum(self._springs(y) * xp.sum(r * r, axis=-1), axis=(-1, -2)) * (self.strength / 4)
+        springs = xp.sum(beside(self.graph, y) * xp.sum(r * r, axis=-1), axis=(-1, -2)) * (self.strength / 4)
         wall = xp.sum(xp.sum(x * x, axis=-1) ** 2, axis=-1) * (self.confinement / (4 * self.size**2))
         kinetic = xp.sum(v * v, axis=(-1, -2)) / 2
         return {"energy": kinetic + springs + wall, **momenta(v), **angular_momenta(x, v)}
-
-    def _springs(self, y: Array) -> Array:
-        """The graph in the library, precision and place of y."""
-        return array_namespace(y).asarray(self.graph.copy(), dtype=y.dtype, device=device(y))

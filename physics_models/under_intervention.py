@@ -10,9 +10,9 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar
 
 import numpy as np
-from array_api_compat import array_namespace, is_torch_array
+from array_api_compat import array_namespace
 
-from physics_models.base import PAIRS, Array, Map, Structure, System
+from physics_models.base import PAIRS, Array, Map, Structure, System, beside
 
 
 def made(kind: type[System], system: System, **options: Any) -> System:
@@ -30,12 +30,10 @@ def _joined(kind: type[System], cls: type[System]) -> type[System]:
     return dataclass(frozen=True)(type(f"{kind.__name__}{cls.__name__}", (kind, cls), names))
 
 
-def like(values: Any, y: Array) -> Array:
-    """Values as an array beside y: of its namespace and device, of its precision unless they are true or false."""
-    xp = array_namespace(y)
-    values = np.asarray(values)
-    place = {"device": y.device} if is_torch_array(y) else {}
-    return xp.asarray(values, dtype=xp.bool if values.dtype == bool else y.dtype, **place)
+def original(system: Any, **changes: Any) -> System:
+    """The system before what was done to it last, with its own values but for `changes`."""
+    values = {f.name: getattr(system, f.name) for f in fields(system.origin)}
+    return system.origin(**values | changes)
 
 
 @dataclass(frozen=True)
@@ -48,7 +46,7 @@ class Intervened(System):
     def structure(self) -> Structure:
         before = super().structure
         kept = tuple(name for name in before.symmetries if name == "time")
-        return replace(before, symmetries=kept, conserved=(), canonical=())
+        return replace(before, symmetries=kept, conserved=(), canonical=(), alike=0)
 
     def _entries(self, flat: tuple[int, ...]) -> np.ndarray:
         """(*state_shape,), True at these places of the flattened state."""
@@ -66,14 +64,14 @@ class Clamped(Intervened):
 
     def terms(self, t: Array, y: Array, p: Mapping[str, Any], names: Collection[str]) -> dict[str, Array]:
         parts = super().terms(t, y, p, names)  # of a map: those of the step below
-        held = like(self._entries(self.do_held), y)
+        held = beside(self._entries(self.do_held), y)
         xp = array_namespace(y)
         return {name: xp.where(held, xp.zeros_like(y), part) for name, part in parts.items()}
 
     def step(self, y: Array, u: Array, p: Mapping[str, Any] | None = None) -> Array:
         """Of a map."""
         after = super().step(y, u, p)  # type: ignore[misc]
-        return array_namespace(y).where(like(self._entries(self.do_held), y), y, after)
+        return array_namespace(y).where(beside(self._entries(self.do_held), y), y, after)
 
     def initial_state(self, rng: np.random.Generator) -> np.ndarray:
         y = super().initial_state(rng)
@@ -94,8 +92,7 @@ class Without(Intervened):
     do_without: int = 0
 
     def initial_state(self, rng: np.random.Generator) -> np.ndarray:
-        values = {f.name: getattr(self, f.name) for f in fields(self.origin)}
-        whole = self.origin(**values | {"n_agents": self.state_shape[-2] + 1})
+        whole = original(self, n_agents=self.state_shape[-2] + 1)
         return np.delete(whole.initial_state(rng), self.do_without, axis=-2)
 
 
@@ -110,7 +107,7 @@ class Cut(Intervened):
         weights = np.ones((n, n))
         for target, source in self.do_cut:
             weights[target, source] = 0.0
-        pairs = like(weights, y)
+        pairs = beside(weights, y)
         return {**p, PAIRS: pairs * p[PAIRS] if PAIRS in p else pairs}
 
     def terms(self, t: Array, y: Array, p: Mapping[str, Any], names: Collection[str]) -> dict[str, Array]:
@@ -161,7 +158,7 @@ class Hunted(Driven):
 
     def push(self, t: Array, y: Array) -> Array:
         xp, d, box = array_namespace(y), self.structure.space_dim, self.structure.box
-        r = y[..., :d] - (like(self.do_hunter_start, y) + t * like(self.do_hunter_velocity, y))
+        r = y[..., :d] - (beside(self.do_hunter_start, y) + t * beside(self.do_hunter_velocity, y))
         if box is not None:
             r = r - box * xp.round(r / box)
         weight = self.do_hunter_strength * xp.exp(xp.sum(r * r, axis=-1)[..., None] / (-2 * self.do_hunter_reach**2))
@@ -177,12 +174,17 @@ class Kicked(Driven):
     do_kicked: tuple[int, ...] = ()
     do_kick: tuple[float, float, float] = (0.0, 0.0, 1.0)
 
+    @property
+    def switch_times(self) -> tuple[float, ...]:
+        _, at, duration = self.do_kick
+        return (*super().switch_times, at, at + duration)
+
     def push(self, t: Array, y: Array) -> Array:
         xp = array_namespace(y)
         size, at, duration = self.do_kick
         s = (t - at) / duration
         inside = xp.where((s > 0) & (s < 1), 1 - xp.cos(2 * math.pi * s), xp.zeros_like(s))
-        return like(self._entries(self.do_kicked), y) * inside * (size / duration)
+        return beside(self._entries(self.do_kicked), y) * inside * (size / duration)
 
 
 def pulse_area(s: np.ndarray) -> np.ndarray:
@@ -212,6 +214,10 @@ class _ByState(System):
     @property
     def stiff(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
         return self.inner.stiff
+
+    @property
+    def switch_times(self) -> tuple[float, ...]:
+        return self.inner.switch_times
 
     def initial_state(self, rng: np.random.Generator) -> np.ndarray:
         y = self.inner.initial_state(rng)
@@ -259,7 +265,8 @@ class ClampedMapByState(_ByState, Map):
 class Wider(System):
     """The same equations from wider starts: each entry `do_width` times as far from the mean of its variable's law.
 
-    Of a variable that is positive in all starts it is the logarithm, so that it stays so.
+    Of a variable that is positive in all starts it is the logarithm, so that it stays so. Those that are given (see
+    `given_variables`) are drawn as before.
     """
 
     origin: ClassVar[type[System]]
@@ -271,13 +278,27 @@ class Wider(System):
         centre, positive = _law(self)
         with np.errstate(invalid="ignore", divide="ignore"):
             logarithmic = np.exp(centre + self.do_width * (np.log(y) - centre))
-        return np.where(positive, logarithmic, centre + self.do_width * (y - centre))
+        found = np.where(positive, logarithmic, centre + self.do_width * (y - centre))
+        return np.where(np.isin(self.variables, given_variables(original(self))), y, found)
 
 
 @functools.lru_cache(maxsize=64)
 def _law(system: Wider) -> tuple[np.ndarray, np.ndarray]:
     """(D,) means by variable of the law of starts, of the logarithm where it is positive, and where that is."""
-    draws = [super(Wider, system).initial_state(np.random.default_rng([0, i])) for i in range(64)]
+    before = original(system)
+    draws = [before.initial_state(np.random.default_rng([0, i])) for i in range(64)]
     y = np.reshape(draws, (-1, len(system.variables)))
     positive = np.asarray((y > 0).all(axis=0))
     return np.where(positive, np.log(np.where(positive, y, 1.0)).mean(axis=0), y.mean(axis=0)), positive
+
+
+@functools.lru_cache(maxsize=256)
+def given_variables(system: System) -> tuple[str, ...]:
+    """Variables that nothing acts on: their rate is the same everywhere, while those of others vary. They are a
+    constant of each agent that its state carries, as a charge (of rate 0), or a clock (of rate 1)."""
+    y = np.stack([system.initial_state(np.random.default_rng(i)) for i in range(4)])
+    # Moved a little, because what does not act on the starts need not stay so.
+    y = y + 1e-3 * (np.abs(y).max() + 1) * np.random.default_rng(4).standard_normal(y.shape)
+    rates = np.broadcast_to(system.field(0.0, y), y.shape)
+    still = np.array([np.ptp(rates[..., k]) == 0 < np.ptp(rates) for k in range(y.shape[-1])])
+    return tuple(name for name, constant in zip(system.variables, still, strict=True) if constant)

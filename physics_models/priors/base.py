@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace, is_torch_array
+from array_api_compat import array_namespace
 
 from physics_models.base import Array, Structure, System
 
@@ -69,7 +69,8 @@ class Prior:
 @dataclass(frozen=True)
 class Told(System):
     """A system as a prior tells it. Its terms and parameter values are the told ones and all of them are known; state,
-    initial states, time scale and symmetries are the truth's. What the truth conserves it need not conserve.
+    initial states, time scale and symmetries are the truth's. What the truth conserves it need not conserve. Of a map
+    only rates are told: it is `discrete`, but not a map, and is not simulated.
     """
 
     truth: System
@@ -84,6 +85,7 @@ class Told(System):
             "term_names": names,
             "known_terms": names,
             "linear_terms": () if source is None else source.linear_terms,
+            "discrete": self.truth.discrete,
             # Without its linear terms apart, what is stiff in a field is left to a solver for stiff equations.
             "stiff": self.truth.stiff or (source is None and bool(self.truth.linear_terms)),
         }
@@ -106,6 +108,10 @@ class Told(System):
     @property
     def values(self) -> dict[str, float]:
         return self.prior.values(self.truth)
+
+    @property
+    def switch_times(self) -> tuple[float, ...]:
+        return self.truth.switch_times
 
     def initial_state(self, rng: np.random.Generator) -> np.ndarray:
         return self.truth.initial_state(rng)
@@ -154,12 +160,6 @@ def on_forced(y: Array, part: Array, low: int, high: int) -> Array:
     """Of the shape of y (..., D): `part` for its variables `low` to `high`, zero for the others."""
     xp = array_namespace(y)
     return xp.concat([xp.zeros_like(y[..., :low]), part, xp.zeros_like(y[..., high:])], axis=-1)
-
-
-def constant(values: np.ndarray, y: Array) -> Array:
-    """Values as an array beside y: of its namespace, precision and device."""
-    place = {"device": y.device} if is_torch_array(y) else {}
-    return array_namespace(y).asarray(values, dtype=y.dtype, **place)
 
 
 def law_states(system: System) -> np.ndarray:

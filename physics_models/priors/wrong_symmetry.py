@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from array_api_compat import array_namespace
 
-from physics_models.base import Array, System
-from physics_models.priors.base import Prior, choose, constant, forced, law_states, rms
+from physics_models.base import Array, System, beside
+from physics_models.priors.base import Prior, choose, forced, law_states, rms
 
 # Those that can be broken, the first that a system has being broken unless another is named.
 BREAKABLE = ("rotation", "translation", "permutation", "shift", "time", "reflection")
@@ -24,7 +24,8 @@ class WrongSymmetry(Prior):
     told as F' with, for the symmetry:
 
         rotation      F'_1 = (1 + delta) F_1             an axis along which everything is lighter
-        translation   F' = (1 + delta sin(x_1 / L)) F    a place where forces differ; L the spread of positions
+        translation   F' = (1 + delta sin(x_1 / L)) F    a place where forces differ; L the spread of positions, or
+                                                         of a periodic box 1 / (2 pi) of its side
         permutation   F'_i = (1 + delta (-1)^i) F_i      every other agent is lighter
         shift         F'_k = (1 + delta sin(2 pi k / n)) F_k      a place on the grid, along its first axis
         time          F'_1 = (1 + delta sin(2 pi t / T)) F_1      seasons; T the system's time scale, t from the start
@@ -74,16 +75,18 @@ class WrongSymmetry(Prior):
         return array_namespace(y).concat([f[..., :1] * (1 + self.delta), f[..., 1:]], axis=-1)
 
     def _translation(self, system: System, t: Array, y: Array, f: Array) -> Array:
-        return f * (1 + self.delta * array_namespace(y).sin(y[..., :1] / _spread(system)))
+        box = system.structure.box
+        length = _spread(system) if box is None else box / (2 * math.pi)  # every image of an agent is in the same place
+        return f * (1 + self.delta * array_namespace(y).sin(y[..., :1] / length))
 
     def _permutation(self, system: System, t: Array, y: Array, f: Array) -> Array:
         sign = 1 - 2 * (np.arange(y.shape[-2]) % 2)
-        return f * constant(1 + self.delta * sign[:, None], y)
+        return f * beside(1 + self.delta * sign[:, None], y)
 
     def _shift(self, system: System, t: Array, y: Array, f: Array) -> Array:
         grid = system.structure.grid or (y.shape[-2],)
         row = np.arange(y.shape[-2]) // math.prod(grid[1:])  # points are in C order
-        return f * constant(1 + self.delta * np.sin(row * (2 * math.pi / grid[0]))[:, None], y)
+        return f * beside(1 + self.delta * np.sin(row * (2 * math.pi / grid[0]))[:, None], y)
 
     def _time(self, system: System, t: Array, y: Array, f: Array) -> Array:
         time = t + array_namespace(y).zeros_like(y[..., :1])  # t may be a number

@@ -20,8 +20,10 @@ from learners.learner import Learner
 from physics_models.base import System
 from physics_models.flocking import Flocking
 from physics_models.interventions import Clamp, Kick
+from physics_models.kuramoto import Kuramoto
 from physics_models.lorenz63 import Lorenz63
 from physics_models.pendulum import Pendulum
+from physics_models.robertson import Robertson
 
 SMALL = Protocol(n_train=4, n_val=2, n_test=3, horizon=2.0, spacing=0.25, ood=("all",))
 
@@ -86,6 +88,35 @@ def test_each_set_differs_from_training_as_it_says(folder: Path) -> None:
         assert (found[name].rollouts.times[:, 0] == 0).all()
     starts = [found[name].rollouts.y[:, 0] for name in ("new_starts", "changed_parameter", "kick")]
     assert not np.isin(starts[0], starts[1]).any() and not np.isin(starts[1], starts[2]).any()
+
+
+def test_constants_of_the_motion_stay_or_the_set_says_so(folder: Path) -> None:
+    task = task_of(folder, Kuramoto(n_agents=3), ood=("new_starts", "kick"))
+    found: dict[str, Any] = ood.sets(task)
+    assert found["kick"].intervention.variable == "phase"
+    for shifted in found.values():
+        true = shifted.rollouts
+        assert (true.y[..., 1] == true.y[:, :1, :, 1]).all() and "training" not in shifted.says
+    # An even law of width 1 in 9 draws is no wider than 1.5 times by chance but by 1 in 10 000.
+    assert 0.3 < found["new_starts"].rollouts.y[..., 1].std() < 1.5
+    shares: dict[str, Any] = ood.sets(task_of(folder, Robertson(), ood=("new_starts", "kick", "changed_parameter")))
+    assert shares["kick"].intervention.variable == "product"
+    for name in ("new_starts", "kick"):
+        assert shares[name].says.endswith("mass, always 1 in training, is not so here")
+    assert "mass" not in shares["changed_parameter"].says
+
+
+def test_all_that_is_compiled_is_compiled_before(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And nothing for sets whose equations and sizes are those of training."""
+    task = task_of(folder, ood=("new_starts", "changed_parameter", "clamped"))
+    learner, found, made = learner_of(task, "simulator"), ood.sets(task), []
+    elsewhere = Learner.elsewhere
+    monkeypatch.setattr(Learner, "elsewhere", lambda *a: made.append(elsewhere(*a)) or made[-1])
+    compiled = ood.programs(learner, task, found)
+    assert len(made) == 2
+    results = Evaluation([{PRIMARY: 0.5} for _ in learner.seeds], {}, 0.0, np.zeros(0), np.zeros(0))
+    ood.evaluate(learner, task, found, results, compiled)
+    assert len(made) == 2 and all(results.metrics[0][f"ood/{name}/{PRIMARY}"] is not None for name in found)
 
 
 def test_the_sets_do_not_depend_on_which_others_are_asked_for(folder: Path) -> None:

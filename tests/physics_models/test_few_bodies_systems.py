@@ -224,4 +224,8 @@ def test_springs_pull_along_the_graph() -> None:
     np.testing.assert_allclose(system.field(0.0, y)[..., 2:], -0.1 * laplacian @ y[..., :2], rtol=0, atol=ROUNDING)
     np.testing.assert_array_equal(SpringParticles(n_agents=12, graph_seed=3).graph[:7, :7], g)
     assert not SpringParticles(edge_probability=0.0).graph.any()
+    # A seed's graph is not drawn from the numbers that the first trajectory of that seed starts from.
+    first = [np.random.default_rng([seed, 0]).uniform(size=45) < 0.5 for seed in range(9)]
+    graphs = [SpringParticles(n_agents=10, graph_seed=seed).graph[np.tril_indices(10, -1)] == 1 for seed in range(9)]
+    assert abs(np.mean(np.equal(first, graphs)) - 0.5) < 5 * 0.5 / np.sqrt(9 * 45)  # five standard errors of a coin
     assert SpringParticles(edge_probability=1.0).graph.sum() == 20

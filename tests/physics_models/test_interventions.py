@@ -33,7 +33,9 @@ from physics_models.interventions import (
 from physics_models.lorenz63 import Lorenz63
 from physics_models.lotka_volterra import LotkaVolterra
 from physics_models.pendulum import Pendulum
+from physics_models.predator_boids import PredatorBoids
 from physics_models.spring_particles import SpringParticles
+from physics_models.under_intervention import given_variables
 from physics_models.vicsek import Vicsek
 
 FLOCK = Flocking(n_agents=5)
@@ -158,6 +160,19 @@ def test_every_pairwise_system_has_edges_to_cut(name: str) -> None:
     np.testing.assert_array_equal(cut.field(0.0, moved)[1], cut.field(0.0, y)[1])
 
 
+def test_a_prey_can_be_lost_but_not_the_predator() -> None:
+    system = PredatorBoids(n_agents=5)
+    fewer = do(system, RemoveAgent(1))
+    y = start(fewer, 7)
+    np.testing.assert_array_equal(y, np.delete(start(system, 7), 1, axis=0))
+    np.testing.assert_array_equal(fewer.field(0.0, y), replace(system, n_agents=4).field(0.0, y))
+    more = do(system, AddAgents(2))
+    speeds = np.linalg.norm(start(more)[:, 2:], axis=-1)
+    assert more.structure.alike == 6 and speeds[-1] == pytest.approx(system.predator_speed)
+    with pytest.raises(InterventionError, match=r"agent 4 of PredatorBoids has a law of its own: .* first 4"):
+        do(system, RemoveAgent(4))
+
+
 def test_removal_is_the_smaller_system() -> None:
     fewer = do(FLOCK, RemoveAgent(1))
     assert fewer.state_shape == (4, 4) and fewer.structure.agents == 4
@@ -255,12 +270,22 @@ def test_of_every_system_there_are_wider_starts(name: str) -> None:
     system = small(name)
     same, far = wider(system, 1.0), wider(system, 2.0)
     starts = [np.stack([start(s, seed) for seed in range(40)]) for s in (system, same, far)]
+    given = np.isin(system.variables, given_variables(system))
+    np.testing.assert_array_equal(starts[2][..., given], starts[0][..., given])
     np.testing.assert_allclose(starts[1], starts[0], rtol=1e-9, atol=1e-12)
     assert ((starts[2] > 0) | (starts[0] <= 0).any(axis=0)).all()  # what is positive stays so
     axes = tuple(range(starts[0].ndim - 1))
     positive = (starts[0] > 0).all(axis=axes)
     spread = [np.where(positive, np.log(np.where(positive, y, 1.0)), y).std(axis=axes) for y in starts]
-    np.testing.assert_allclose(spread[2], 2 * spread[0], rtol=1e-6)
+    np.testing.assert_allclose(spread[2], np.where(given, 1, 2) * spread[0], rtol=1e-6)
+
+
+def test_what_nothing_acts_on_is_known() -> None:
+    """Charges, natural frequencies and clocks; a species of which there is none at the start is acted on."""
+    found = {name: given_variables(small(name)) for name in systems.names() if not name.startswith("dysts")}
+    assert {name: given for name, given in found.items() if given} == {
+        "charged_particles": ("charge",), "kuramoto": ("frequency",), "robertson": ("log_time",),
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,19 @@ def test_agents_and_the_largest_exponents_alone() -> None:
     np.testing.assert_allclose(found.exponents, [0.5, 0.3, 0.1], rtol=0, atol=1e-8)
 
 
+def test_steps_shorten_where_the_field_grows_fast_later_on() -> None:
+    """dy/dt = (0.1 + w(t) J) y: turns, faster and faster, change no length. Chosen at the beginning alone, a step would
+    be far too long in the end: 300 times as fast."""
+    turn = np.array([[0.0, 1.0], [-1.0, 0.0]])
+    found = spectrum_of_field(
+        lambda t, y: 0.1 * y + (0.1 + t) * y @ jnp.asarray(turn), np.array([[1.0, 0.0], [0.6, -0.8]]), 32.0,
+        transient=0.0, interval=0.25,
+    )  # fmt: skip
+    # 1e-9 of an interval of 0.25, and as much again for what a turn adds until the next look, an eighth of the run on.
+    np.testing.assert_allclose(found.exponents, [0.1, 0.1], rtol=0, atol=1e-8)
+    assert 0 < found.integration_error < 1e-9
+
+
 @pytest.fixture(scope="module")
 def lorenz() -> Spectrum:
     return lyapunov_spectrum(Lorenz63(), 60.0, n_starts=64)

@@ -15,8 +15,11 @@ from scipy.integrate import solve_ivp
 
 from physics_models import solve_adaptive as module
 from physics_models.base import Array, Map, Structure, System
+from physics_models.burgers import Burgers
+from physics_models.interventions import Kick, do
 from physics_models.kuramoto import Kuramoto
 from physics_models.lorenz63 import Lorenz63
+from physics_models.priors.parameters import Parameters
 from physics_models.simulate import SimulationError, simulate
 
 
@@ -137,8 +140,28 @@ def test_bad_arguments(y0: np.ndarray, times: list[float], more: dict[str, Any],
         simulate(Scalar(), y0, np.array(times, dtype=float), **more)
 
 
+def test_what_acts_for_a_moment_between_two_times_is_seen() -> None:
+    """du/dt = -u + kick, from rest: the kick's rate over its duration d, each part decayed since."""
+    size, at, d, end = 0.5, 3.31, 0.01, 10.0
+    found = simulate(do(Scalar(), Kick(size, at, d, "u")), np.zeros((1, 1)), np.array([0.0, end]))
+    growth = np.expm1(d)
+    exact = size * np.exp(at - end) * (growth / d - growth * d / (d**2 + 4 * np.pi**2))
+    # The absolute tolerance of a step, 1e-10; what came before the last ones has decayed.
+    assert found.y.shape == (1, 2, 1) and abs(found.y[0, 1, 0] - exact) < 1e-10 < exact
+
+
+def test_what_acts_on_a_field_for_a_moment_is_seen() -> None:
+    """Advection and diffusion keep the mean, which a kick moves by its size."""
+    field = do(Burgers(n_points=16, n_modes=1), Kick(0.5, 0.331, 0.001, "u"))
+    y0 = field.initial_state(np.random.default_rng(0))[None]
+    found = simulate(field, y0, np.array([0.0, 1.0]))
+    assert abs((found.y[0, 1] - y0[0]).mean() - 0.5) < 1e-10  # a period of a cosine is summed exactly, but for rounding
+
+
 def test_fields_that_are_not_fields() -> None:
-    with pytest.raises(ValueError, match=r"field of Scalar must return the shape \(2, 1\) .*, but it returns \(2,\)"):
+    with pytest.raises(
+        SimulationError, match=r"field of Scalar must return the shape \(2, 1\) .*, but it returns \(2,\)"
+    ):
         simulate(Scalar("wrong shape"), START, np.array([0.0, 1.0]))
     with pytest.raises(SimulationError, match=r"not finite at the initial state of trajectory 1 \(and 0") as caught:
         simulate(Scalar("not finite"), START * [[-1], [1]], np.array([3.0, 4.0]))
@@ -216,8 +239,10 @@ def test_maps_step_as_they_say_with_a_stream_for_each_trajectory() -> None:
 
 
 def test_maps_refuse_what_they_cannot_do() -> None:
-    with pytest.raises(ValueError, match=r"times must be multiples of Walk's interval 0\.1 after the first"):
-        simulate(Walk(), START, np.array([0.0, 0.25]))
+    with pytest.raises(ValueError, match=r"multiples of Walk's interval 0\.1 after the first, but one is 0\.25"):
+        simulate(Walk(), START, np.array([0.0, 0.1, 0.25]))
+    with pytest.raises(ValueError, match="Told must have steps of its own"):
+        simulate(Parameters(0.1).tell(Walk()), START, np.array([0.0, 0.1]))
     with pytest.raises(ValueError, match="process_noise must be 0 for Walk, which has chance of its own"):
         simulate(Walk(), START, np.array([0.0, 0.2]), process_noise=0.1)
     with pytest.raises(SimulationError, match=r"trajectory 1 \(and 0 more\) stops at t = 0\.1; it stops") as caught:
