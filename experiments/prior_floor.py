@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,8 +20,13 @@ from physics_models.base import Map, System
 from physics_models.priors.base import Prior
 from physics_models.priors.discovery import priors
 from physics_models.simulate import SimulationError, simulate
+from physics_models.syntax import canonical
+
+if TYPE_CHECKING:
+    from experiments.progress import Reporter
 
 ONE_STEP = "one_step_nrmse"
+METRICS = (PRIMARY, ONE_STEP)
 
 
 def floor(task: Task, prior: Prior) -> dict[str, float]:
@@ -31,10 +39,8 @@ def floor(task: Task, prior: Prior) -> dict[str, float]:
 
     Raises ValueError for data whose true equations are not known, and for systems with chance of their own.
     """
-    if task.system is None or not task.exact:
-        raise ValueError(f"the true equations of the task must be known, but those of {task.name} are not")
-    if isinstance(task.system, Map):
-        raise ValueError(f"{task.name} steps in time and by chance: it has no floor that an exact solution could tell")
+    _refuse(task.name, type(task.system) if task.system is not None and task.exact else None)
+    assert task.system is not None  # for the type checker
     unit, steps = thin(task.segments["test"], 4 * MAX_SEGMENTS), thin(one_step_segments(task.test))
     told = prior.tell(task.system)
     clocks = [task.clock(segments, task.test, told=True) for segments in (unit, steps)]
@@ -54,37 +60,89 @@ def floors(task: Task, kind: str, deltas: Iterable[float], **options: Any) -> li
     return [{"task": task.name, "kind": kind, "delta": delta, **errors} for delta, errors in found]
 
 
-def study_floors(study: Study) -> list[dict[str, Any]]:
+def study_floors(
+    study: Study, kept: Iterable[Mapping[str, Any]] = (), report: Reporter | None = None
+) -> list[dict[str, Any]]:
     """The floors of every prior in a study, by task and data draw, simulated (or from the cache): see `floors`.
 
-    A row also has "condition", as records of the study have it, and "data_seed".
+    A row also has "condition", as records of the study have it, "data_seed", and two of `floor_key`: "key", and, the
+    same for all data draws, "floor". Rows of before that are `kept` and whose key is the same are taken over, and
+    nothing is simulated for them. Where there is no floor, a row has the "reason" in place of errors: whatever fails,
+    the other rows are there. `report` is told of each.
     """
-    from experiments.config import settings
-    from experiments.main_job import load_task
     from experiments.prior import prior_config, prior_from
-    from experiments.progress import Reporter
 
-    tasks: dict[str, Task] = {}
-    rows: dict[str, dict[str, Any]] = {}
-    for tree in _told_trees(study):
-        prior = prior_from(prior_config(tree, True))
-        data = repr(tree["task"])
-        if data + repr(prior) in rows:
-            continue
-        if data not in tasks:
-            tasks = {data: load_task(settings(tree), Reporter(quiet=True))}  # one at a time: they may be large
-        rows[data + repr(prior)] = {
+    known = {row.get("key"): row for row in kept if all(isinstance(row.get(name), int | float) for name in METRICS)}
+    told: dict[str, dict[str, Any]] = {}
+    for tree in told_trees(study):
+        told.setdefault(repr(tree["task"]) + repr(prior_from(prior_config(tree, True))), tree)
+    held = _Held()
+    rows = []
+    for number, tree in enumerate(told.values(), 1):
+        options = prior_config(tree, True)
+        prior = prior_from(options)
+        row = {
             "task": tree["task"]["name"],
             "data_seed": tree["task"]["data_seed"],
             "kind": tree["prior"]["kind"],
             "delta": prior.delta,
-            "condition": study.condition({**tree, "prior": prior_config(tree, True)}),
-            **floor(tasks[data], prior),
+            "condition": study.condition({**tree, "prior": options}),
+            "floor": floor_key({**tree["task"], "data_seed": None}, options),
+            "key": floor_key(tree["task"], options),
         }
-    return list(rows.values())
+        if row["key"] in known:
+            rows.append(row | {name: known[row["key"]][name] for name in METRICS})
+            continue
+        if report is not None:
+            what = f"{row['task']}, {row['kind']}, delta={row['delta']:g}"
+            report.say(f"floor {number} of {len(told)}: {what}")
+        try:
+            rows.append(row | floor(held.task(tree), prior))
+        except Exception as error:  # a file that is gone, a system that its own data refute, memory
+            rows.append(row | {"reason": " ".join(str(error).split()) or type(error).__name__})
+    return rows
 
 
-def _told_trees(study: Study) -> Iterator[dict[str, Any]]:
+class _Held:
+    """The task whose floors are being computed: one at a time, since they may be large."""
+
+    def __init__(self) -> None:
+        self._data, self._task = "", None
+
+    def task(self, tree: dict[str, Any]) -> Task:
+        """Raises ValueError, before anything is simulated, for a task of a kind that has no floors."""
+        from experiments.config import settings
+        from experiments.main_job import load_task
+        from experiments.progress import Reporter
+        from physics_models.discovery import systems
+
+        _refuse(tree["task"]["name"], None if "path" in tree["task"] else systems.load(tree["task"]["name"]))
+        if self._task is None or self._data != repr(tree["task"]):
+            self._data, self._task = repr(tree["task"]), None
+            self._task = load_task(settings(tree), Reporter(quiet=True))
+        return self._task
+
+
+def _refuse(name: str, system: type[System] | None) -> None:
+    """Raises ValueError for data whose true equations are not known, and for systems with chance of their own."""
+    if system is None:
+        raise ValueError(f"the true equations of the task must be known, but those of {name} are not")
+    if issubclass(system, Map):
+        raise ValueError(f"{name} steps in time and by chance: it has no floor that an exact solution could tell")
+
+
+def floor_key(task: Mapping[str, Any], prior: Mapping[str, Any]) -> str:
+    """A hash of all that decides a floor: the configurations of the task and of the prior, the code, the libraries."""
+    from experiments.identity import code_hash, versions
+    from physics_models.discovery import systems
+
+    system = () if "path" in task else (systems.load(task["name"]),)
+    own = canonical(Path(__file__).read_text(encoding="utf-8"))
+    parts = (dict(task), dict(prior), code_hash((*system, priors.load(prior["kind"]), Prior)), own, versions())
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def told_trees(study: Study) -> Iterator[dict[str, Any]]:
     """The configurations of a study whose models are told a prior that is not the default, by task."""
     from experiments.prior import prior_config
     from experiments.study.expand import shapes

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from reports.floors import Floors
+
 # The costs that errors are compared at, by the name of their column in `points`. "tuned_…" charges every trial.
 AXES = {
     "flop": ("training FLOP", "FLOP"),
@@ -44,6 +46,7 @@ class StudyData:
     `targets`: errors whose cost is asked for. `planned`: how many runs the study has, finished or not.
     `tuning`: what all trials cost together, each counted once however many runs it chose for: "trials", "flop",
     "energy_j", "seconds"; empty where nobody counted.
+    `floors`: what the runs were told and how wrong that is; None where none was told a prior.
 
     `runs`, one entry a run (tuning trials are not among them), or several where it stands for several conditions: a
     setting that a model does not have, such as a prior's fidelity, is no condition of its runs, which are compared
@@ -76,6 +79,7 @@ class StudyData:
     planned: int = 0
     tuning: dict[str, float] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
+    floors: Floors | None = None
 
     def __len__(self) -> int:
         return len(self.runs["identity"])

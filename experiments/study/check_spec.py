@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from experiments.config_tree import task_names
 from experiments.errors import UserError, nearest
 from experiments.metrics.discovery import metrics
 from learners.discovery import models
-from physics_models.discovery import systems
 from reports.study import AXES, Hypothesis
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ DEFAULT_SEEDS = (0, 1, 2)  # those of configs/config.yaml
 def check_names(study: Study) -> None:
     """Every name must be one that exists, and every model that is compared one of the grid."""
     for where in ("task", "model"):
-        valid = sorted({*systems.names(), "trajectories"}) if where == "task" else models.names()
+        valid = task_names() if where == "task" else models.names()
         for block in study.grid:
             if where not in block and where not in study.settings and "experiment" not in {*block, *study.settings}:
                 raise UserError(f"which {where}? Add {where}: [NAME] to the grid")

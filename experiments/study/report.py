@@ -15,6 +15,7 @@ from pathlib import Path
 from experiments.errors import UserError
 from experiments.progress import Reporter
 from experiments.store import Store
+from experiments.study.floors import floors_of
 from experiments.study.folder import report_folder
 from experiments.study.opened import open_study
 from experiments.study.spec import Study
@@ -51,6 +52,7 @@ def write_study_report(
     folder = Path(out) if out else report_folder(store, study.name)
     prices = prices_of(data, grid)
     _prepare(folder)
+    data = replace(data, floors=floors_of(study, folder, report))
     report.say(f"{len(data.distinct())} runs of {data.name}: judging")
     verdict = judge(data, device_prices=prices, workers=min(os.cpu_count() or 1, MOST_WORKERS))
     try:

@@ -22,7 +22,7 @@ from reports.verdict.types import Verdict
 
 HERE = Path(__file__).parent
 STYLE = "page.css"
-PROGRAMS = ("format.js", "specs.js", "filters.js", "charts.js", "runs.js", "start.js")
+PROGRAMS = ("format.js", "specs.js", "filters.js", "charts.js", "priors.js", "runs.js", "start.js")
 
 
 def write(data: StudyData, verdict: Verdict, folder: Path, summary: Summary | None = None) -> list[Path]:

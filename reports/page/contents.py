@@ -10,7 +10,7 @@ from reports.page.payload import MOST_PHASED, MOST_POINTS
 from reports.page.styles import OTHER, REFERENCE
 from reports.page.words import label, prose
 from reports.study import AXES, StudyData
-from reports.study_tables import Summary, result_notes, study_sheets
+from reports.study_tables import Summary, prior_sentences, result_notes, study_sheets
 from reports.study_tables.facts import missing
 from reports.study_tables.sheet import Cell, Sheet
 from reports.text import clean
@@ -26,8 +26,11 @@ from reports.verdict.types import (
     Verdict,
 )
 
+MOST_OPEN = 6  # tasks and conditions whose comparisons are read one by one; of more, behind the table of all
 MOST_LINES = 1200  # of one table of results; of more, how often each thing was said
 ELSEWHERE = ("hypotheses", "facts")  # tables that the page has in another form
+OF_PRIORS = ("crossings", "floors")  # and those that stand in a section of their own
+MAYBE = ("phases", "breakEvens", "profiles", "scalings", "differences", "priors")  # charts that not every study has
 # What a badge looks like; its words say the same.
 TONES = {ESCAPES: "good", OFFSET: "calm", CROSSED: "warn", CATCHES_UP: "warn", BEHIND: "bad", CANNOT_TELL: "open"}
 OUTCOMES = {"supported": "good", "contradicted": "bad"}
@@ -37,7 +40,8 @@ def contents(summary: Summary, verdict: Verdict, loaded: dict[str, Any]) -> dict
     """The template's names. `loaded`: the page's payload, so that words and charts agree on what is shown."""
     data = summary.data
     sheets, short = study_sheets(summary, verdict, MOST_LINES)
-    results = [sheet for sheet in sheets if sheet.name not in ELSEWHERE and sheet.lines]
+    listed = [sheet for sheet in sheets if sheet.name not in ELSEWHERE and sheet.lines]
+    tables = [(sheet.name in OF_PRIORS, _table(sheet, number)) for number, sheet in enumerate(listed)]
     axis = loaded["axes"][0]["key"]
     once = data.distinct()
     status = Counter(data.runs["status"][once])
@@ -45,6 +49,8 @@ def contents(summary: Summary, verdict: Verdict, loaded: dict[str, Any]) -> dict
         "title": clean(data.name),
         "question": clean(data.question),
         "headline": prose(verdict.headline),
+        "leads": [prose(sentence) for sentence in prior_sentences(summary)],
+        "folded": len(data.tasks()) > MOST_OPEN,
         "notes": [prose(note) for note in (*missing(data), *verdict.notes)],
         "planned": max(data.planned, len(once)),
         "runs": len(once),
@@ -61,12 +67,15 @@ def contents(summary: Summary, verdict: Verdict, loaded: dict[str, Any]) -> dict
         "tasks": sorted({clean(t) for t, _ in data.tasks()}),
         "conditions": sorted({clean(c) for _, c in data.tasks() if c}),
         "devices": loaded["devices"],
-        "has": {name: bool(loaded[name]) for name in ("phases", "breakEvens", "profiles", "scalings", "differences")},
+        "has": {name: bool(loaded[name]) for name in MAYBE},
         "undrawn": max(loaded["totals"]["panels"] - len(loaded["panels"]), 0),
         "bounds": _bounds(loaded),
         "aggregated": loaded["configurations"] is not None,
         "table_query": (loaded["configurations"] or {}).get("query", ""),
-        "tables": [_table(sheet, number) for number, sheet in enumerate(results)],
+        "tables": [table for prior, table in tables if not prior],
+        "priors": data.floors is not None,
+        "prior_tables": [table for prior, table in tables if prior],
+        "prior_notes": [prose(note) for note in data.floors.notes] if data.floors else [],
         "table_notes": [prose(note) for note in (result_notes(data) if len(data) else [])],
         "short": short,
         "measured": measured(data, next((sheet for sheet in sheets if sheet.name == "facts"), None)),
@@ -150,7 +159,8 @@ def _table(sheet: Sheet, number: int) -> dict[str, Any]:
         keys[-1]["under"] = clean(line.under)
         rows.append(
             {
-                "task": clean(about.get("task", "")), "condition": clean(about.get("condition", "")),
+                "task": clean(about.get("task", "")),
+                "condition": clean(about["condition"]) if "condition" in about else None,  # None: of all
                 "axis": about.get("axis", ""), "models": models, "keys": keys, "apart": line.apart,
                 "cells": [_cell(cell, column.words) for cell, column in zip(line.cells, sheet.columns, strict=True)],
             }

@@ -47,7 +47,7 @@ function filterTables() {
       row.hidden =
         (axis && axis !== chosen) ||
         (task && state.task && task !== state.task) ||
-        (task && state.condition && condition !== state.condition) ||
+        (task && state.condition && condition !== undefined && condition !== state.condition) ||
         JSON.parse(models).some((name) => every.has(name) && !names.has(name));
     }
   }

@@ -18,6 +18,8 @@ from reports.study import AXES, StudyData
 from reports.study_figures.grid import Grid
 from reports.study_figures.phases import phases
 from reports.study_tables import Summary
+from reports.study_tables.priors import Family, families
+from reports.study_tables.summary import Figure
 from reports.text import clean
 from reports.verdict.types import BreakEven, Contest, Estimate, Scaling, Verdict
 
@@ -62,6 +64,7 @@ def payload(summary: Summary, verdict: Verdict) -> dict[str, Any]:
         "breakEvens": [_break_even(b, index) for b in verdict.break_evens if (b.task, b.condition) in index.panels],
         "phases": _phases(summary, index) if len(data) <= MOST_PHASED else [],
         "profiles": _profiles(verdict, index),
+        "priors": [_family(family, index) for family in families(summary)],
     }
 
 
@@ -198,9 +201,9 @@ def _scaling(scaling: Scaling, index: Index) -> dict[str, Any]:
     if scaling.exponent is not None and scaling.law is not None and not flat:  # else the tables say why there is none
         made["exponent"] = [rounded(x) for x in (scaling.law.exponent, scaling.exponent.low, scaling.exponent.high)]
     if scaling.band is not None and scaling.band.size:
-        width = scaling.band.shape[1]
+        fitted = np.flatnonzero(scaling.band[0] >= (scaling.start or 0) * (1 - 1e-9))  # before that there is no law
         # The last cost that was observed is among the points, so that what lies beyond it begins there.
-        keep = np.unique(np.linspace(0, width - 1, min(BAND, width)).astype(int))
+        keep = fitted[np.unique(np.linspace(0, len(fitted) - 1, min(BAND, len(fitted))).astype(int))]
         made["band"] = [_list(row[keep]) for row in scaling.band]
         made["reach"] = rounded(scaling.cost.max()) if len(scaling.cost) else None
     if scaling.heldout is not None:
@@ -269,6 +272,31 @@ def _break_even(found: BreakEven, index: Index) -> dict[str, Any]:
         "never": found.queries.value is not None and bool(np.isinf(found.queries.value)),
         "text": phrase(found.queries),
     }
+
+
+def _family(family: Family, index: Index) -> dict[str, Any]:
+    """Errors by delta: computed floors, measured, and those of black boxes, each with its interval."""
+    steps = [
+        {
+            "delta": step.delta,
+            "floor": rounded(step.floor.value),
+            "measured": {how: _ends(error) for how, error in step.measured.items()},
+        }
+        for step in family.steps
+    ]
+    boxes = [{"model": index.models[name], "error": _ends(error)} for name, error in family.black_boxes.items()]
+    return {
+        "task": clean(family.task),
+        "title": f"{label(family.task, family.condition)}: {clean(family.prior)}",
+        "metric": clean(family.metric),
+        "model": index.models[family.model],
+        "steps": steps,
+        "boxes": boxes,
+    }
+
+
+def _ends(error: Figure) -> list[float | int | None]:
+    return [rounded(x) for x in (error.value, error.low, error.high)]
 
 
 def _estimate(estimate: Estimate) -> list[float | int | None]:

@@ -2,6 +2,7 @@
 function drawAll() {
   drawScalings();
   drawPhases();
+  drawPriors();
   drawOverview();
 }
 
@@ -9,7 +10,7 @@ function changed(event) {
   const before = { ...state };
   readFilters();
   const same = ["axis", "log", "task", "condition"].every((name) => before[name] === state[name]);
-  if (same) { feedAll(); drawOverview(); } else drawAll();
+  if (same) { feedAll(); drawPriors(); drawOverview(); } else drawAll();
   sayShown();
   filterTables();
   order.first = 0;

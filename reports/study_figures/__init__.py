@@ -12,6 +12,7 @@ from reports.study_figures.forest import break_even_figures, difference_figures,
 from reports.study_figures.frontier import frontier_figures
 from reports.study_figures.grid import Grid
 from reports.study_figures.phases import phase_figures
+from reports.study_figures.priors import prior_figures
 from reports.study_figures.ranks import rank_figures
 from reports.study_tables.summary import Summary, summarise
 from reports.text import markdown
@@ -25,6 +26,7 @@ def draw(data: StudyData, verdict: Verdict, summary: Summary | None = None) -> I
     axes += [s for s in dict.fromkeys(s.axis for s in verdict.scalings) if s not in axes]
     for axis in axes:
         yield from error_figures(summary, verdict, axis)
+    yield from prior_figures(summary)
     grid = Grid.of(summary)
     yield from frontier_figures(summary, grid)
     yield from phase_figures(summary, grid)

@@ -53,7 +53,7 @@ def ranks(summary: Summary) -> list[Ranks]:
     target = np.full(len(data), np.nan)
     places = {}
     for place, rows in summary.rows.items():
-        able = [r for r in rows if not r.reference and not r.mostly_failed and has_curve[r.chosen].any()]
+        able = [r for r in rows if not r.reference and not r.mostly_failed and has_curve[r.runs].any()]
         able = [r for r in able if r.error.value > 0]
         if len(able) > 1:
             error = max(float(np.nanmax(summary.final[r.chosen])) for r in able)

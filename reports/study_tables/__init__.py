@@ -17,6 +17,7 @@ from reports.study_tables.contests import (
     thompson_sheet,
 )
 from reports.study_tables.facts import facts_sheet, missing
+from reports.study_tables.floors import prior_sentences, prior_sheets
 from reports.study_tables.render import terminal, to_csv, to_latex, to_markdown
 from reports.study_tables.results import (
     aggregated_sheet,
@@ -45,12 +46,14 @@ def render(data: StudyData, verdict: Verdict, format: str, width: int = WIDTH, s
     """
     if format not in FORMATS:
         raise ValueError(f"a table is made in one of {', '.join(FORMATS)}, not in {format!r}")
-    sheets, short = study_sheets(summary or summarise(data), verdict, MOST.get(format))
+    summary = summary or summarise(data)
+    sheets, short = study_sheets(summary, verdict, MOST.get(format))
     if format == "csv":
         return to_csv(sheets)
     above = [f"Study {data.name}: {data.question}" if data.question else f"Study {data.name}"]
     above += [f"Warning: {line}" for line in missing(data)] + [verdict.headline]
     sentences = [c.sentence for c in verdict.contests if c.axis == "flop" and c.sentence not in verdict.headline]
+    above += prior_sentences(summary)
     above += sentences if len(sentences) <= SENTENCES else []
     below = [*(result_notes(data) if len(data) else []), *verdict.notes]
     if short:
@@ -75,7 +78,7 @@ def study_sheets(summary: Summary, verdict: Verdict, most: int | None = None) ->
     """All tables, in the order of reading; those of more than `most` rows as counts, and then True."""
     results = result_sheets(summary, verdict)
     long = most is not None and sum(len(sheet.lines) for sheet in results) > most
-    sheets = [] if long else [*results]
+    sheets = [*prior_sheets(summary), *([] if long else results)]
     if len(results) > 1:
         sheets.append(aggregated_sheet(summary, verdict))
     if len(results) > 1 and verdict.improvement:
@@ -94,4 +97,4 @@ def study_sheets(summary: Summary, verdict: Verdict, most: int | None = None) ->
     return [*sheets, hypothesis_sheet(verdict), facts_sheet(summary.data)], short
 
 
-__all__ = ["FORMATS", "Summary", "render", "result_notes", "study_sheets", "summarise", "write"]
+__all__ = ["FORMATS", "Summary", "prior_sentences", "render", "result_notes", "study_sheets", "summarise", "write"]

@@ -244,6 +244,7 @@ def tex(text: str) -> str:
 
 FIELDS = (
     *("table", "task", "condition", "model", "other", "axis", "error", "hypothesis", "fact", "configuration"),
+    *("metric", "delta"),
     *("quantity", "target", "unit", "text", "value", "low", "high", "level", "n", "best", "method", "reason"),
 )
 

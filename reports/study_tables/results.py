@@ -65,7 +65,8 @@ def result_notes(data: StudyData) -> list[str]:
         f"* marks the best only where it differs from every other model of its task (paired by draw and seed, "
         f"jackknife, p < {LEVEL} after Holm's correction over all such comparisons of the column). References are not "
         "ranked, nor a cost that some run never reached.",
-        "α and floor: error = floor + A·cost^(−α) over training FLOP, intervals as their table says. "
+        "α and floor: error = floor + A·cost^(−α) over training FLOP, of the model over all its configurations, "
+        "whichever of them the row shows; intervals as their table says. "
         "In brackets: the data do not tell it (a flat likelihood), and no interval means anything.",
     ]
 

@@ -78,10 +78,7 @@ class Summary:
 def summarise(data: StudyData, level: float = 0.9) -> Summary:
     """All rows of a study."""
     curves = Curves.of(data)
-    final = column(data, f"metrics.{data.metric}")
-    final = np.where(np.isfinite(final), final, curves.last(f"test.{data.metric}"))
-    finished = data.runs["status"] == FINISHED
-    final = np.where(finished & (final >= 0), final, np.nan)
+    final = final_errors(data, curves, data.metric)
     validation = curves.last("error")
     configurations, labels = codes(data.runs["configuration"])
     groups = _groups(data)
@@ -98,6 +95,13 @@ def summarise(data: StudyData, level: float = 0.9) -> Summary:
         )
     _add_reach(summary, configurations)
     return summary
+
+
+def final_errors(data: StudyData, curves: Curves, metric: str) -> np.ndarray:
+    """(runs,): the test error at the end of training, NaN for a run that did not finish or has none."""
+    final = column(data, f"metrics.{metric}")
+    final = np.where(np.isfinite(final), final, curves.last(f"test.{metric}"))
+    return np.where((data.runs["status"] == FINISHED) & (final >= 0), final, np.nan)
 
 
 def _groups(data: StudyData) -> dict[tuple[str, str, str], np.ndarray]:
@@ -123,14 +127,7 @@ def _row(
     level: float,
 ) -> Row:
     of_each = [runs[part] for part in split(configurations[runs])]
-    judge = validation if np.isfinite(validation[runs]).any() else final
-
-    def merit(part: np.ndarray) -> tuple[bool, float]:
-        good = part[np.isfinite(final[part])]
-        values = judge[good][np.isfinite(judge[good])]
-        return 2 * len(good) < len(part), float(np.median(values)) if len(values) else math.inf
-
-    chosen = min(of_each, key=merit)
+    chosen = best_of(of_each, final, validation)
     good = chosen[np.isfinite(final[chosen])]
     counted = good if len(good) else chosen
     methods = tuple(sorted({str(m) for m in data.runs["energy_method"][counted] if m}))
@@ -147,6 +144,19 @@ def _row(
         lower_bound=bool((column(data, "uncounted", counted) > 0).any()),
         mostly_failed=2 * len(good) < len(chosen),
     )
+
+
+def best_of(configurations: Sequence[np.ndarray], final: np.ndarray, validation: np.ndarray) -> np.ndarray:
+    """Of the runs of each configuration, those of the one whose median validation error is least (test error, where no
+    run has one); one of which most runs have no result only where all are such."""
+    judge = validation if np.isfinite(validation[np.concatenate(configurations)]).any() else final
+
+    def merit(part: np.ndarray) -> tuple[bool, float]:
+        good = part[np.isfinite(final[part])]
+        values = judge[good][np.isfinite(judge[good])]
+        return 2 * len(good) < len(part), float(np.median(values)) if len(values) else math.inf
+
+    return min(configurations, key=merit)
 
 
 def clusters(data: StudyData, runs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

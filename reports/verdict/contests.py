@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from reports.scaling import Bootstrap
+from reports.text import number
 from reports.verdict import estimates as of
 from reports.verdict.laws import How, fitted, predicted
 from reports.verdict.rules import Evidence, decide, holm
@@ -103,6 +104,8 @@ def contest(pair: Match, improvement: Estimate, how: How) -> tuple[Contest, Evid
         for cost in (pair.least, pair.most)
     ]
     cost_ratio = of.estimate(of.derived(of.log10_cost_ratio(pair.error), *own), how.level, of.power_of_ten)
+    if had := _had_untrained(pair):
+        cost_ratio = Estimate(None, level=how.level, reason=had)
     crossing = of.derived(of.log10_crossover(pair.least, pair.most), *boots)
     draft = replace(
         draft,
@@ -178,6 +181,14 @@ def _crosses_soon(pair: Match, gap: Estimate, crossover: Estimate) -> bool:
     if second is None or not second.identified or gap.low is None or crossover.high is None:
         return False
     return gap.low > 0 and crossover.high <= AHEAD * pair.most
+
+
+def _had_untrained(pair: Match) -> str:
+    """Which of the two is below the least error of both before its law sets in, so that its law has no cost of it."""
+    for scaling in pair.own:
+        if scaling.start and (scaling.error[scaling.cost < scaling.start * (1 - 1e-9)] <= pair.error).any():
+            return f"{scaling.model} is below {number(pair.error)} before training lowers its error"
+    return ""
 
 
 def _flat(pair: Match) -> str:

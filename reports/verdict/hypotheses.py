@@ -9,18 +9,19 @@ from reports.text import clean
 from reports.verdict.types import CANNOT_TELL, SAYS, Contest, Outcome
 from reports.verdict.words import place
 
-SUPPORTED, CONTRADICTED = "supported", "contradicted"
+SUPPORTED, CONTRADICTED, NOT_JUDGED = "supported", "contradicted", "not judged"
 
 
 def outcome(hypothesis: Hypothesis, contests: Sequence[Contest]) -> Outcome:
     """Supported if every contest that it is about says so, contradicted if one says otherwise; a contest that cannot
-    tell does neither. What it does not name (task, structured, black box) is every one."""
+    tell does neither. One that says no verdict is not judged. What it does not name (task, structured, black box) is
+    every one."""
 
     def found(what: str, because: str) -> Outcome:
         return Outcome(hypothesis.text, what, because)
 
     if not hypothesis.says:
-        return found(CANNOT_TELL, "it says nothing that can be checked")
+        return found(NOT_JUDGED, "no verdict was written down with it that could be compared: see the tables")
     if hypothesis.says not in SAYS:
         return found(CANNOT_TELL, f"{clean(hypothesis.says)!r} is none of {', '.join(SAYS)}")
     about = [contest for contest in contests if _about(hypothesis, contest)]

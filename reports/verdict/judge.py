@@ -18,7 +18,7 @@ from reports.verdict.contests import Match, contest, match, settle
 from reports.verdict.curves import Curves, Key, curves_of
 from reports.verdict.hypotheses import outcome
 from reports.verdict.laws import How, fitted, reference_of, scaling_of
-from reports.verdict.overall import Finals, improvement, interquartile_means, mean_improvement, profiles
+from reports.verdict.overall import Finals, improvement, interquartile_means, mean_improvement, profiles, trained
 from reports.verdict.prices import Prices, break_even, break_even_simulator, default_targets, extrapolate
 from reports.verdict.remarks import remarks
 from reports.verdict.surfaces import fitted_surface, surfaces_of
@@ -176,7 +176,8 @@ def _improvements(
         values: list[float] = []
         for pair in pairs:
             task = pair.own[0].task, pair.own[0].condition
-            value, boot = improvement(finals, data.of(*task, first), data.of(*task, second), how)
+            runs = [trained(data, data.of(*task, model)) for model in (first, second)]
+            value, boot = improvement(finals, runs[0], runs[1], how)
             found[*task, first, second] = value
             values += [] if value.value is None else [value.value]
             boots += [] if boot is None else [boot]

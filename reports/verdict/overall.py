@@ -43,6 +43,14 @@ class Finals:
         return runs[order][np.arange(0, len(runs), step).astype(int)] if len(runs) else runs
 
 
+def trained(data: StudyData, runs: np.ndarray) -> np.ndarray:
+    """Those of a model's runs that cost something to train, where any did: told equations alone are no training of the
+    model that learns what is wrong with them, and no points of its law either."""
+    flop = np.asarray(data.runs.get("train_flop", np.full(len(data), np.nan)), dtype=float)[runs]
+    some = runs[~(flop == 0)]
+    return some if len(some) else runs
+
+
 def improvement(finals: Finals, first: np.ndarray, second: np.ndarray, how: How) -> tuple[Estimate, Bootstrap | None]:
     """P(a run of the first ends with a lower error than one of the second), ties counted half, over all pairs of runs;
     the interval by the cluster bootstrap over draws and seeds, the same for both, and at least Wilson's of as many runs

@@ -21,6 +21,7 @@ COSTS = {
 }
 
 
+NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e[+-]?\d+)?")
 SOON = 1e3  # how far beyond the data a crossover is believed
 
 
@@ -53,8 +54,8 @@ def contest_sentence(c: Contest) -> str:
     )
     price = (
         f"to an error of {number(c.equal_error)} {second} needs {spread(c.cost_ratio)} times the cost"
-        if c.equal_error
-        else ""
+        if c.equal_error and c.cost_ratio.value is not None
+        else clean(c.cost_ratio.reason)
     )
     numbers = ", ".join(part for part in (ratio, price) if part)
     if c.says == ESCAPES:
@@ -131,12 +132,27 @@ def headline(contests: tuple[Contest, ...]) -> str:
 
 
 def _most_often(contests: Sequence[Contest]) -> str:
-    """The two commonest reasons, each as it is given once, with how many contests have one of its kind."""
-    kinds: dict[str, list[str]] = {}
-    for contest in contests:
-        told = (reason.partition(": ")[2] or reason for reason in contest.reasons)
-        for kind, reason in {kind_of(reason): reason for reason in told}.items():
-            kinds.setdefault(kind, []).append(reason)
+    """The two commonest reasons, with how many contests have one of the kind; of numbers that differ, the range."""
+    kinds: dict[str, dict[int, list[str]]] = {}  # by kind and contest: both of its models may give one
+    for i, contest in enumerate(contests):
+        for reason in contest.reasons:
+            told = reason.partition(": ")[2] or reason
+            kinds.setdefault(kind_of(told), {}).setdefault(i, []).append(told)
     often = sorted(kinds.values(), key=len, reverse=True)[:2]
-    told = (f"{clean(reasons[0])} ({len(reasons)} of {len(contests)})" for reasons in often)
-    return f"Most often: {'; '.join(told)}." if often else ""
+    said = (f"{clean(_ranged([r for own in kind.values() for r in own]))} ({len(kind)} of {len(contests)})"
+            for kind in often)  # fmt: skip
+    return f"Most often: {'; '.join(said)}." if often else ""
+
+
+def _ranged(reasons: Sequence[str]) -> str:
+    """Reasons of one kind as one, each number as the range of them: "covers 1.2 to 2.1 decades"."""
+    figures = [NUMBER.findall(reason) for reason in reasons]
+    if len({len(found) for found in figures}) > 1:
+        return reasons[0]
+    ranges = []
+    for column in zip(*figures, strict=True):
+        low, high = min(column, key=float), max(column, key=float)
+        ranges.append(low if low == high else f"{low} to {high}")
+    parts = NUMBER.split(reasons[0])
+    text = "".join(part + value for part, value in zip(parts, [*ranges, ""], strict=True))
+    return re.sub(r"^its ", "the ", text)

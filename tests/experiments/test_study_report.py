@@ -5,23 +5,36 @@ from __future__ import annotations
 import csv
 import functools
 import json
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import duckdb
+import numpy as np
 import pytest
 
-from experiments import cli
+from experiments import cli, prior_floor
+from experiments.config import Settings
 from experiments.errors import UserError
+from experiments.prior import prior_config
+from experiments.progress import Reporter
 from experiments.record import Costs, Point, Record
 from experiments.store import Store
+from experiments.study.floors import floors_of
 from experiments.study.plan import make_plan
 from experiments.study.report import prices_of, write_files, write_parquet, write_study_report
-from experiments.study.spec import Study, load_study
+from experiments.study.spec import Study, load_study, parse
+from experiments.study.unit import Unit
+from experiments.task import Task
 from hardware.devices import Device
+from physics_models.base import System
+from physics_models.priors.discovery import priors
+from physics_models.simulate import Reference
 from reports.verdict import judge
 from reports.worlds import world
+from tests.experiments.test_priors import by_scipy
+from tests.learners.conftest import small_task
 
 STUDY = """# Made for a test.
 question: Does it?
@@ -211,3 +224,139 @@ def test_prices_are_of_the_device_most_runs_were_on() -> None:
 def test_help_imports_nothing_heavy(cli: Callable[..., object]) -> None:
     done = cli("report", "--help")
     assert done.code == 0 and "study=NAME" in done.out  # type: ignore[attr-defined]
+
+
+# -- Floors of told priors -----------------------------------------------------------------------------------------
+
+TOLD = """
+structured: [hybrid_ode]
+black_box: [mlp]
+references: []
+settings: {prior.kind: missing_term, budget: flop, budget.flop: 1.0e+8}
+grid:
+  - {task: [pendulum], model: [mlp], seed: [0, 1]}
+  - {task: [pendulum], model: [hybrid_ode], model.network: [true], prior.delta: [0.0, 0.1], seed: [0, 1]}
+  - {task: [pendulum], model: [hybrid_ode], model.network: [false], prior.delta: [0.0, 0.1]}
+scale: [model.network]
+conditions: [prior.delta]
+"""
+
+
+def told_record(identity: str, unit: Unit, seed: int, study: Study) -> Record:
+    """A record of a run that is told a prior, or of a black box."""
+    tree, hard = unit.tree, unit.learning == "none"
+    config = {**tree, "seed": seed, "prior": prior_config(tree, unit.model == "hybrid_ode")}
+    error = 0.2 if unit.model == "mlp" else 0.05 * (1 + tree["prior"]["delta"]) * (2 if hard else 1) * (1 + 0.1 * seed)
+    errors = {"one_step_nrmse": error, "rollout_nrmse": 3 * error}
+    curve = tuple(Point(i, i, f, f * 1e-9, f * 1e-9, None, error, errors) for i, f in enumerate((0, 10**6, 10**8)))
+    costs = Costs(train_flop=0 if hard else 10**8, seconds={"train": 0.1}, energy_method="modelled:generic")
+    return Record(
+        identity, "pendulum", unit.model, "jax", "cpu", seed, "finished", config, parameters=0 if hard else 100,
+        metrics=errors, costs=costs, curve=curve[: 1 if hard else 3], studies={study.name: study.hash},
+    )  # fmt: skip
+
+
+@pytest.fixture
+def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path, list[str]]:
+    """(study file, store, what was simulated): a study of told priors, whose task is a small one and whose told
+    equations are solved by SciPy, for the time that JAX compiles."""
+    solved: list[str] = []
+
+    def solve(system: System, y0: np.ndarray, times: np.ndarray) -> Reference:
+        solved.append(type(system).__name__)
+        return by_scipy(system, y0, times)
+
+    monkeypatch.setattr(prior_floor, "simulate", solve)
+    monkeypatch.setattr("experiments.main_job.load_task", lambda settings, report: small_task(settings.task_name))
+    path = tmp_path / "told.yaml"
+    path.write_text(TOLD)
+    study, store = load_study(str(path)), Store(tmp_path / "runs")
+    for unit in make_plan(study, Device("cpu", "a processor")).units:
+        for lane, identity in zip(unit.lanes, unit.identities, strict=True):
+            store.save(told_record(identity, unit, lane.seed, study))
+    return path, tmp_path / "runs", solved
+
+
+def rows_of(folder: Path, table: str) -> list[dict[str, str]]:
+    rows = csv.DictReader((folder / "tables.csv").read_text(encoding="utf-8").splitlines())
+    return [row for row in rows if row["table"] == table]
+
+
+@pytest.mark.usefixtures("quick")
+def test_the_floors_of_a_report_are_those_that_are_computed(told: tuple[Path, Path, list[str]], tmp_path: Path) -> None:
+    path, runs, solved = told
+    write_study_report([f"study={path}"], str(runs), str(tmp_path / "out"))
+    assert len(solved) == 2
+    cells = {(row["metric"], row["delta"], row["quantity"]): row for row in rows_of(tmp_path / "out", "floors")}
+    for delta in (0.0, 0.1):
+        prior = priors.load("missing_term")(delta=delta)
+        expected = prior_floor.floor(small_task("pendulum"), prior)
+        for metric, error in expected.items():
+            assert float(cells[metric, repr(delta), "floor"]["value"]) == pytest.approx(error, rel=1e-12)
+    # Measured: 0.1 (1 + delta) hard; soft half of it, in the mean of two seeds √1.1 times as much.
+    hard, soft = (float(cells["one_step_nrmse", "0.1", how]["value"]) for how in ("hard", "soft"))
+    assert hard == pytest.approx(0.11) and soft == pytest.approx(0.055 * math.sqrt(1.1))
+    box = cells["rollout_nrmse", "0.1", "black_box"]
+    assert float(box["value"]) == pytest.approx(0.6), "once for all deltas"
+
+    # The same report again simulates nothing, and says the same.
+    before, text = len(solved), (tmp_path / "out" / "tables.md").read_text()
+    write_study_report([f"study={path}"], str(runs), str(tmp_path / "out"))
+    assert len(solved) == before > 0 and (tmp_path / "out" / "tables.md").read_text() == text
+    # Where the file cannot be read they are computed.
+    (tmp_path / "out" / "floors.json").write_text("{")
+    floors_of(load_study(str(path)), tmp_path / "out")
+    assert len(solved) == before + 2 and json.loads((tmp_path / "out" / "floors.json").read_text())["rows"]
+
+
+def test_kept_floors_are_those_of_the_same_code_and_data(
+    told: tuple[Path, Path, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study, solved = load_study(str(told[0])), told[2]
+    first = floors_of(study, tmp_path)
+    assert first is not None and len(first.floors) == 2 and floors_of(study, tmp_path) == first and len(solved) == 2
+    other = parse("told", TOLD.replace("budget.flop: 1.0e+8", "budget.flop: 1.0e+8, task.data_seed: 5"))
+    floors_of(other, tmp_path)
+    assert len(solved) == 4, "other data"
+    floors_of(other, tmp_path)
+    assert len(solved) == 4
+    monkeypatch.setattr("experiments.identity.code_hash", lambda used: "of tomorrow")
+    floors_of(other, tmp_path)
+    assert len(solved) == 6, "other code"
+
+
+def test_floors_that_there_are_none_of_are_a_note(
+    told: tuple[Path, Path, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A system of chance is refused before anything is simulated; what fails on the way costs its own floors only."""
+    vicsek = parse("chance", TOLD.replace("pendulum", "vicsek"))
+    loaded: list[str] = []
+
+    def load(settings: Settings, report: Reporter) -> Task:
+        loaded.append(settings.task_name)
+        if settings.task_name == "lorenz63":
+            raise UserError("the data are gone")
+        return small_task(settings.task_name)
+
+    monkeypatch.setattr("experiments.main_job.load_task", load)
+    found = floors_of(vicsek, tmp_path)
+    assert found is not None and not found.floors and len(found.told) == 4 and not loaded
+    assert len(found.notes) == 1 and "vicsek steps in time and by chance" in found.notes[0]
+    assert not (tmp_path / "floors.json").exists()
+    several = parse("several", TOLD.replace("[pendulum]", "[pendulum, lorenz63]"))
+    both = floors_of(several, tmp_path)
+    assert both is not None and len(both.floors) == 2 and any("the data are gone" in note for note in both.notes)
+    plain = load_study("quick")
+    assert floors_of(plain, tmp_path) is None
+
+
+@pytest.mark.usefixtures("quick")
+def test_infinite_floors_are_kept(told: tuple[Path, Path, list[str]], tmp_path: Path) -> None:
+    """Told equations that blow up: JSON has no such number."""
+    study = load_study(str(told[0]))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(prior_floor, "floor", lambda task, prior: dict.fromkeys(prior_floor.METRICS, math.inf))
+        first = floors_of(study, tmp_path)
+    json.loads((tmp_path / "floors.json").read_text(), parse_constant=pytest.fail)
+    assert first is not None and first == floors_of(study, tmp_path) and not told[2]
+    assert all(math.isinf(error) for floor in first.floors for error in floor.errors.values())

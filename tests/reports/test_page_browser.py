@@ -9,10 +9,13 @@ import time
 
 import pytest
 
+from reports.floors import HARD, SOFT
 from reports.page import write
 from reports.study import Hypothesis
 from reports.verdict import judge
+from reports.verdict.types import Verdict
 from reports.worlds import HOSTILE, world
+from tests.reports.told import told_study
 
 BROWSER = next((p for p in ("/usr/bin/chromium", shutil.which("chromium"), shutil.which("chromium-browser")) if p), "")
 pytestmark = [
@@ -299,6 +302,28 @@ def test_nothing_is_wider_than_a_phone(show, path, scheme):
     targets = "[...document.querySelectorAll('button, select, .chip')].filter((x) => x.offsetParent)"
     sizes = page.evaluate(f"{targets}.map((x) => x.offsetHeight)")
     assert min(sizes) >= 24  # WCAG 2.2, target size (minimum): 24 px
+
+
+def test_told_priors_are_drawn_and_told_in_words(show, tmp_path):
+    """The chart has what was computed and measured, its name says the same, and a condition leaves the crossings."""
+    deltas = (0.0, 0.1, 0.3)
+    measured = {HARD: {d: [2.02 * d or 1e-5] for d in deltas}, SOFT: {d: [0.01 + 0.1 * d] * 2 for d in deltas}}
+    data = told_study(measured, {"mlp": [0.3, 0.4]}, {d: 2 * d or 1e-12 for d in deltas})
+    page = show(write(data, Verdict("Nothing was judged.", (), (), (), ()), tmp_path)[0])
+    page.locator("#priors").scroll_into_view_if_needed()
+    until(page, "document.querySelectorAll('#prior-charts canvas').length === 2")
+    floors, told = page.evaluate(
+        "(() => { const [el, c] = [...report.charts].find(([el, c]) => el.closest('#prior-charts') && c.view);"
+        " return ['floors', 'told'].map((name) => c.view.data(name).map(({ x, y }) => [x, y])); })()"
+    )
+    assert floors == [[0.1, 0.2], [0.3, 0.6]], "the floor at 0 is far below, and said to be"
+    assert sorted(told) == [[0.025, 1e-5], [0.025, 0.01], [0.1, 0.02], [0.1, 0.202], [0.3, 0.04], [0.3, 0.606]]
+    assert "delta = 0, 10⁻¹²" in page.locator("#prior-charts figcaption").first.inner_text()
+    labels = page.locator("#prior-charts [role=img]").evaluate_all("x => x.map((e) => e.getAttribute('aria-label'))")
+    assert "delta 0.1: floor 0.2, hard 0.202, soft 0.02" in labels[0] and "mlp 0.346" in labels[0]
+    page.get_by_label("Condition").select_option("delta=0.1")
+    left = "(table) => [...table.tBodies[0].rows].filter((row) => !row.hidden).length"
+    assert page.evaluate(f"[...document.querySelectorAll('#priors table')].map({left})") == [2, 2]
 
 
 def test_motion_is_off_where_the_system_says_so(show, path):

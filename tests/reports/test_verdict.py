@@ -148,7 +148,7 @@ def test_hypotheses_are_supported_contradicted_or_open(data):
     asked = [
         (Hypothesis("yes", says=ESCAPES), "supported"),
         (Hypothesis("no", says=OFFSET, structured="hybrid_ode"), "contradicted"),
-        (Hypothesis("vague"), CANNOT_TELL),
+        (Hypothesis("vague"), "not judged"),
         (Hypothesis("elsewhere", task="the moon", says=ESCAPES), CANNOT_TELL),
         (Hypothesis("misspelt", says="escape"), CANNOT_TELL),
         (Hypothesis("another axis", axis="seconds", says=ESCAPES), CANNOT_TELL),

@@ -10,14 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reports.floors import HARD, SOFT
 from reports.scaling import fit_chinchilla, fit_power_law
 from reports.study import StudyData
 from reports.study_tables import render, study_sheets, summarise
 from reports.verdict import judge
-from reports.verdict.overall import _at_least_wilson, _tail
+from reports.verdict.overall import Finals, _at_least_wilson, _tail, trained
 from reports.verdict.types import CROSSED, Contest, Estimate, Surface
-from reports.verdict.words import contest_sentence
+from reports.verdict.words import _ranged, contest_sentence
 from reports.worlds import Law, world
+from tests.reports.told import told_study
 
 
 def columns(data: StudyData, /, **runs: np.ndarray) -> StudyData:
@@ -87,6 +89,41 @@ def test_a_model_always_ahead_is_not_surely_ahead() -> None:
     data = world(["lorenz63"], {"hybrid_ode": Law(0.0, 0.01, 0.3), "mlp": Law(0.0, 1.0, 0.3)}, sizes=2, seeds=3)
     improvement = judge(data, resamples=50, axes=["flop"]).contests[0].improvement
     assert improvement.value == improvement.high == 1 and improvement.low is not None and improvement.low < 0.6
+
+
+def test_told_equations_alone_are_no_training_of_the_model_that_corrects_them() -> None:
+    """Hard runs cost nothing and are worse than the black box, soft ones are better: soft ones only are compared."""
+    data = told_study({HARD: {0.1: [1.0]}, SOFT: {0.1: [0.1, 0.12, 0.11]}}, {"mlp": [0.5, 0.5, 0.6]}, {0.1: 1.0})
+    found = judge(data, resamples=20, axes=["flop"])
+    assert found.contests[0].improvement.value == 1
+    alone = told_study({HARD: {0.1: [1.0]}}, {"mlp": [0.5, 0.5, 0.6]}, {0.1: 1.0})
+    hard = Finals(alone), trained(alone, alone.of("lorenz63", "delta=0.1", "hybrid_ode"))
+    assert hard[0].error[hard[1]].tolist() == [1.0], "where there are no others, they are what there is"
+
+
+def test_no_law_has_a_cost_of_what_a_model_had_untrained() -> None:
+    """Told equations that are better than the black box ever gets, and training that makes them better still."""
+    told = Law(0.0, 0.01, 0.5)
+    data = world(["lorenz63"], {"hybrid_ode": told, "mlp": Law(0.1, 1.0, 0.4)}, sizes=2, seeds=3, decades=5)
+    mine = np.isin(data.points["run"], data.of("lorenz63", "", "hybrid_ode"))
+    flat = np.minimum(data.points["test.one_step_nrmse"], float(told.error(3e7)))  # a plateau until 3e7 FLOP
+    start = {"step": 0, "samples": 0, "flop": 0.0, "test.one_step_nrmse": float(told.error(3e7))}
+    points = {**data.points, "test.one_step_nrmse": np.where(mine, flat, data.points["test.one_step_nrmse"])}
+    points = {name: np.append(column, start.get(name, 0.0)) for name, column in points.items()}
+    points["run"] = np.append(data.points["run"], data.of("lorenz63", "", "hybrid_ode")[0])
+    found = judge(replace(data, points=points), resamples=20, axes=["flop"]).contests[0]
+    assert found.cost_ratio.value is None and "before training lowers its error" in found.cost_ratio.reason
+    assert found.cost_ratio.reason in found.sentence and "needs" not in found.sentence
+    plain = judge(data, resamples=20, axes=["flop"]).contests[0]
+    assert plain.cost_ratio.value is not None and "times the cost" in plain.sentence
+
+
+def test_the_headline_says_numbers_that_differ_as_a_range() -> None:
+    reasons = [f"its top decade is not predicted (off by a factor {factor})" for factor in ("1.5", "12")]
+    assert _ranged(reasons) == "the top decade is not predicted (off by a factor 1.5 to 12)"
+    same = "the cost covers 2 decades; at least 2.5 are needed"
+    assert _ranged([same, same]) == same
+    assert _ranged([same, same.replace("2 ", "-1e-3 ")]) == same.replace("2 ", "-1e-3 to 2 ")
 
 
 def test_what_is_over_tasks_is_shown_where_there_are_two() -> None:
