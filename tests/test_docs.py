@@ -66,15 +66,23 @@ grid: {task: [pendulum], model: [mlp, hybrid_ode], model.width: [4], seed: [0, 1
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A runs folder with a finished flocking run in it (for `report`), and a data file."""
+def paths(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A runs folder that is not there yet, and a data file, with a study beside it."""
     folder = tmp_path_factory.mktemp("docs")
     data = folder / "data.csv"
     data.write_text("time,x,v\n" + "".join(f"{i / 10},{i % 7 / 7},{i % 5 / 5}\n" for i in range(40)))
     (folder / "quick.yaml").write_text(STUDY)
-    first = small("python -m experiments run flocking model=mlp", folder / "runs", data)
-    subprocess.run(first, check=True, capture_output=True, timeout=110)
     return folder / "runs", data
+
+
+@pytest.fixture(scope="module")
+def place(paths: tuple[Path, Path]) -> tuple[Path, Path]:
+    """The same, with a finished flocking run in the runs folder (for `report`)."""
+    first = small("python -m experiments run flocking model=mlp", *paths)
+    # What is quick: nothing to compile but the reference simulator, and no fit of the equations.
+    first += ["backend=torch", "references=linear"]
+    subprocess.run(first, check=True, capture_output=True, timeout=110)
+    return paths
 
 
 # A command takes a few seconds, most of it imports and compilation; the fewest that touch every verb run always.
@@ -96,10 +104,10 @@ def test_every_command_runs(command: str, place: tuple[Path, Path]) -> None:
 
 
 @pytest.mark.parametrize("command", [c for c in commands() if c.split()[3] == "run"])
-def test_every_run_command_is_understood(command: str, place: tuple[Path, Path]) -> None:
+def test_every_run_command_is_understood(command: str, paths: tuple[Path, Path]) -> None:
     from experiments.config import load
 
-    words = small(command, *place)[4:]
+    words = small(command, *paths)[4:]
     names = [word for word in words if "=" not in word]
     load(names[0] if names else None, [word for word in words if "=" in word])
 

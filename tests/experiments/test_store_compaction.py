@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -49,7 +50,7 @@ RECORDS = st.builds(
     device=st.just("cpu"),
     config=st.dictionaries(TEXT, st.none() | st.integers(-(2**70), 2**70) | TEXT, max_size=3),
 )
-HERE = settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+HERE = settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 
 
 def small(number: int, **changes: Any) -> Record:
@@ -245,6 +246,15 @@ def dies_at(step: int, monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
     return lambda: calls[0]
 
 
+def left_behind(root: Path) -> tuple[Any, ...]:
+    """All that a crash leaves, in order, but for what time and chance put into names."""
+    return tuple(
+        (re.sub(r"part-\d+-\w+|\.new-\w+", "…", path.relative_to(root).as_posix()), path.lstat().st_mode,
+         path.is_file() and path.read_bytes())
+        for path in sorted(root.rglob("*"))
+    )  # fmt: skip
+
+
 def test_a_crash_at_any_step_of_a_compaction_loses_nothing(tmp_path: Path) -> None:
     start = saved(tmp_path / "start", small(1), small(8, task="flocking"))
     start.compact()
@@ -252,7 +262,7 @@ def test_a_crash_at_any_step_of_a_compaction_loses_nothing(tmp_path: Path) -> No
         start.save(record)
     start.write_file(f"{small(2).identity}/weights.npz", b"arrays")
     expected = by_identity(start)
-    steps = 0
+    steps, seen = 0, set()
     while True:
         steps += 1
         root = tmp_path / "run"
@@ -266,6 +276,9 @@ def test_a_crash_at_any_step_of_a_compaction_loses_nothing(tmp_path: Path) -> No
                 break
             except Crash:
                 pass
+        if (left := left_behind(root)) in seen:  # the last step was an fsync, say, which nobody sees
+            continue
+        seen.add(left)
         assert by_identity(Store(root)) == expected, steps
         assert Store(root).counts("s") == {"finished": 3, "interrupted": 1}
         with pytest.MonkeyPatch.context() as patch:
@@ -276,7 +289,7 @@ def test_a_crash_at_any_step_of_a_compaction_loses_nothing(tmp_path: Path) -> No
         runs = parts(Store(root)._files)
         kept = {path.relative_to(root).as_posix() for path in root.glob("compacted/points/*/*")}
         assert kept == {points_of(part) for part in runs} and not list(root.glob("compacted/.new-*"))
-    assert steps > 20  # the change of the file system was really met
+    assert steps > 20 and len(seen) > 10  # the change of the file system was really met
 
 
 @pytest.mark.parametrize("call", ["fsync", "replace", "mkdir"])

@@ -18,3 +18,11 @@ def jax_as_it_comes() -> Iterator[None]:
     yield
     for name, value in before.items():
         jax.config.update(name, value)
+
+
+@pytest.fixture
+def quick_compilation() -> Iterator[None]:
+    """For programs that run for milliseconds and compile for seconds: counts do not depend on XLA's passes."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)

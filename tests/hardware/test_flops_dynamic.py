@@ -303,9 +303,10 @@ def test_a_branch_of_moves_alone_is_told_too():
     assert taken.flop == not_taken.flop == 0
 
 
+@pytest.mark.usefixtures("quick_compilation")
 def test_random_gamma_counts_its_rejections():
     """Sampling is a loop until acceptance."""
-    sample = count(lambda key: jax.random.gamma(key, jnp.full(50, 0.3)))
+    sample = jax.jit(count(lambda key: jax.random.gamma(key, jnp.full(50, 0.3))))
     costs = [sample(jax.random.key(seed))[1].resolve() for seed in range(5)]
     assert all(c.flop > 50 and not c.uncounted for c in costs)
     assert len({c.flop for c in costs}) > 1  # some needed another round

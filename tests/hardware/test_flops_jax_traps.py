@@ -85,7 +85,7 @@ MARK = 10**12
 
 
 @pytest.fixture
-def evaluations(monkeypatch):
+def evaluations(monkeypatch, quick_compilation):
     """Evaluations of the vector field, whose one tanh of one component is given a price far above all others."""
     monkeypatch.setitem(flops_jax_rules.RULES, "tanh", lambda eqn: Cost(MARK * eqn.outvars[0].aval.size))
     return lambda cost: cost.resolve().flop // MARK
@@ -153,7 +153,7 @@ def test_trap_adjoint_of_four_steps(adjoint, expected, evaluations):
     def loss(rate):
         return solve(rate, diffrax.Tsit5(), adjoint, diffrax.ConstantStepSize(), 0.25).ys[0]
 
-    assert evaluations(count(loss)(1.0)[1]) == 25
+    assert evaluations(jax.jit(count(loss))(1.0)[1]) == 25
     f = jax.jit(count(jax.value_and_grad(loss)))
     jax.block_until_ready(f(1.0))
     jax.effects_barrier()
@@ -170,7 +170,8 @@ def test_trap_lanes_of_a_solver_go_round_together(evaluations):
         return solve(rate, diffrax.Tsit5(), DIRECT).stats["num_steps"]
 
     rates = jnp.array([1.0, 30.0])
-    alone = [evaluations(count(steps)(rate)[1]) for rate in rates]
+    one = jax.jit(count(steps))
+    alone = [evaluations(one(rate)[1]) for rate in rates]
     own, needed = jax.jit(lambda r: lax.map(count(steps), r))(rates)
     _, together = jax.jit(jax.vmap(count(steps)))(rates)
     _, executed = jax.jit(count(jax.vmap(steps)))(rates)

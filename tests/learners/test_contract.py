@@ -17,15 +17,22 @@ from hardware.meter import Meter
 from learners.base import Model
 from learners.discovery import models
 from learners.learner import Budget, Learner, Progress
+from physics_models.base import Map
 from physics_models.discovery import systems
-from tests.learners.conftest import BACKENDS, RECIPE, Relaxation, held_out, make_learner, small_task, train
+from tests.learners.conftest import (
+    BACKENDS,
+    RECIPE,
+    Relaxation,
+    held_out,
+    make_learner,
+    small_system,
+    small_task,
+    train,
+)
 
 NAMES = models.names()
 SEEDS = (0, 7)
 SMALL = {"width": 8, "depth": 1}
-# JAX compiles a second to five for each case, so each model has one quick system, of states (D,) or (N, D); the twins
-# have the other shape, and that every system's equations run in JAX is a test of its own (tests/physics_models).
-QUICK = {name: "cucker_smale" if name in ("linear", "mlp", "neural_ode", "simulator") else "pendulum" for name in NAMES}
 
 
 def small(name: str, **options: Any) -> Model:
@@ -34,12 +41,35 @@ def small(name: str, **options: Any) -> Model:
     return kind(**{key: value for key, value in SMALL.items() if key in fields} | options)
 
 
+# Models that say where a system goes. The others answer questions about tracks, and have tests of their own.
+FORECASTERS = [name for name in NAMES if small(name).skip(small_task("pendulum").info, "torch") is None]
+# JAX compiles a second to five for each case, so each model has one quick system, of states (D,) or (N, D); the twins
+# have the other shape, and that every system's equations run in JAX is a test of its own (tests/physics_models).
+QUICK = {
+    name: "cucker_smale" if name in ("linear", "mlp", "neural_ode", "simulator") else "pendulum" for name in FORECASTERS
+}
+
+
+def kind_of(system: str) -> tuple[bool, ...]:
+    """What a model can see of a system's structure: systems alike in this are alike to it."""
+    made = small_system(system)
+    known = made.structure
+    with_agents, with_grid = known.agents is not None, known.grid is not None
+    return with_agents, with_grid, known.order == 2, known.box is not None, made.stiff, isinstance(made, Map)
+
+
+# One system of each kind. In torch, every model meets these, and every system meets `true_physics`: it needs all of the
+# system's equations, and their derivatives with respect to states and parameters. All others are of the slow tests.
+OF_A_KIND = {kind_of(name): name for name in reversed(("pendulum", "cucker_smale", *systems.names()))}.values()
+ON_ALL = "true_physics"
+
+
 def cases() -> Iterator[Any]:
     for backend in BACKENDS:
         for system in systems.names():
-            for name in NAMES:
-                slow = backend == "jax" and system != QUICK[name]
-                marks = [pytest.mark.slow] if slow else []
+            for name in FORECASTERS:
+                quick = system == QUICK[name] if backend == "jax" else name == ON_ALL or system in OF_A_KIND
+                marks = [] if quick else [pytest.mark.slow]
                 yield pytest.param((name, system, backend), marks=marks, id=f"{name}-{system}-{backend}")
 
 
@@ -120,7 +150,7 @@ def test_inference_is_counted(case: Case) -> None:
 SIMILAR = ("neural_ode", "hybrid_ode")  # to `mlp` in this respect, and slower to compile
 TOGETHER = [
     pytest.param(name, backend, marks=[pytest.mark.slow] if backend == "jax" and name in SIMILAR else [])
-    for name in NAMES
+    for name in FORECASTERS
     for backend in BACKENDS
     if models.load(name).stochastic
 ]
@@ -148,12 +178,13 @@ def test_is_a_frozen_dataclass_that_states_its_equation(name: str) -> None:
         with pytest.raises(dataclasses.FrozenInstanceError):
             setattr(model, f.name, getattr(model, f.name))
     doc = type(model).__doc__ or ""
-    assert "dy/dt = " in doc or "y(t1) = " in doc
+    assert "dy/dt = " in doc or "y(t1) = " in doc or name not in FORECASTERS
     assert all(f.name in doc or f.name in OF_MANY for f in dataclasses.fields(model))
     assert model.has_fixed_cost
     if any(f.name == "solver" for f in dataclasses.fields(model)):
         assert not small(name, solver="dopri5").has_fixed_cost
-    assert model.skip(info, "jax") is None and model.skip(dataclasses.replace(info, system=None), "jax") != ""
+    assert (model.skip(info, "jax") is None) == (name in FORECASTERS)
+    assert model.skip(dataclasses.replace(info, system=None), "jax") != ""
 
 
 # Hyperparameters that several models share, and that base classes and specs document.

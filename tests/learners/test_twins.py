@@ -57,10 +57,19 @@ def network(name: str, **options: Any) -> Model:
 
 
 FIXED = [(method, steps) for method in FIXED_STEP for steps in (1, 3) if (method, steps) != ("euler", 3)]
+# Each method with one number of steps; the others are of the slow tests, for JAX compiles two seconds for each.
+QUICK = [("euler", 1), ("midpoint", 1), ("heun", 3), ("rk4", 3)]
 CASES = [
     ("pendulum", network("mlp")),
     ("cucker_smale", network("mlp")),
-    *[("pendulum", network("neural_ode", solver=method, steps=steps)) for method, steps in FIXED],
+    *[
+        pytest.param(
+            "pendulum",
+            network("neural_ode", solver=method, steps=steps),
+            marks=[] if (method, steps) in QUICK else [pytest.mark.slow],
+        )
+        for method, steps in FIXED
+    ],
     # The costliest gradient with respect to inputs beside the cheapest method: where work that JAX did for nothing in
     # the first of several steps showed most.
     ("cucker_smale", network("neural_ode", solver="euler", steps=3)),
