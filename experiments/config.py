@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from experiments import detection
 from experiments.config_tree import REAL_DATA, check_choice, composed, group_names
 from experiments.errors import UserError, nearest
 from experiments.prior import DEFAULT, check_prior
@@ -78,6 +79,9 @@ def settings(tree: dict[str, Any]) -> Settings:
     task, system = tree["task"], None
     if task["name"] == REAL_DATA:  # only to find mistakes before anything is loaded
         data_file(task)
+    elif task["name"] == detection.NAME:
+        system_from(detection.RULE, task["system"])
+        detection_from(task)
     else:
         system = system_from(task["name"], task["system"])
         try:
@@ -124,6 +128,11 @@ def system_from(name: str, options: dict[str, Any]) -> System:
 def protocol_from(task: dict[str, Any]) -> Protocol:
     fields = {f.name for f in dataclasses.fields(Protocol)}
     return build(Protocol, "task", {key: value for key, value in task.items() if key in fields})
+
+
+def detection_from(task: dict[str, Any]) -> detection.Detection:
+    rest = {key: value for key, value in task.items() if key not in ("name", "system")}
+    return build(detection.Detection, "task", rest)
 
 
 def data_file(task: dict[str, Any]) -> DataFile:

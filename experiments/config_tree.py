@@ -18,6 +18,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from experiments import detection
 from experiments.errors import UserError, nearest
 from experiments.task import DataFile, Protocol
 from learners.backends.base import Recipe
@@ -34,7 +35,7 @@ PATHS = "runs|task.path"  # keys whose value is taken as it is written
 
 
 def task_names() -> list[str]:
-    return sorted({*systems.names(), *systems.examples(), REAL_DATA})
+    return sorted({*systems.names(), *systems.examples(), REAL_DATA, detection.NAME})
 
 
 def group_names(group: str) -> list[str]:
@@ -224,11 +225,19 @@ def _flatten(tree: Any, prefix: str = "") -> typing.Iterator[tuple[str, Any]]:
 
 
 def _register() -> None:
+    _registered(*(group.load(name) for group in (models, priors, systems) for name in group.names()))
+
+
+@functools.lru_cache(maxsize=1)  # what an entry point adds or takes away registers all anew
+def _registered(*kinds: type) -> None:
     """The dataclasses are the schemas: their fields are the keys, their types are checked by Hydra."""
     store = ConfigStore.instance()
     store.store("default", _structured(Recipe), group="training")
     store.store("base_budget", _structured(Budget), group="budget")
     store.store(f"base_{REAL_DATA}", _structured(DataFile, [("name", str, REAL_DATA)]), group="task")
+    rule = ("system", *_nested(_structured(systems.load(detection.RULE))))
+    asked = [("name", str, detection.NAME), rule]
+    store.store(detection.NAME, _structured(detection.Detection, asked), group="task")
     for name in models.names():
         store.store(name, _structured(models.load(name), [("name", str, name)]), group="model")
     for name, options in _prior_options().items():

@@ -14,8 +14,8 @@ from experiments.protocol import Protocol
 from experiments.trajectories import Trajectories
 
 # Beyond any trajectory's own stream of initial states. Learners use 2**32 + 1 and + 2.
-NOISE_STREAM, OUTLIER_STREAM, CORRUPTION_STREAM, UNEVEN_STREAM, INTERVENTION_STREAM, PART_STREAM = (
-    2**32, 2**32 + 3, 2**32 + 4, 2**32 + 5, 2**32 + 6, 2**32 + 7,
+NOISE_STREAM, OUTLIER_STREAM, CORRUPTION_STREAM, UNEVEN_STREAM, INTERVENTION_STREAM, PART_STREAM, ACTIVE_STREAM = (
+    2**32, 2**32 + 3, 2**32 + 4, 2**32 + 5, 2**32 + 6, 2**32 + 7, 2**32 + 8,
 )  # fmt: skip
 OUTLIER_SIZE = 10.0  # standard deviations of the variable: no model can take it for anything else
 

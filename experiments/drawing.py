@@ -10,11 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from experiments.corruption import INTERVENTION_STREAM, PART_STREAM, stream
+from experiments.active import Experimenter, Options, candidates_of
+from experiments.corruption import ACTIVE_STREAM, INTERVENTION_STREAM, PART_STREAM, observed, seen, stream
 from experiments.protocol import Protocol
 from experiments.trajectories import Trajectories
 from physics_models.base import System
 from physics_models.solution import Reference, SimulationError
+from physics_models.under_intervention import given_variables
 
 CUTS = 8  # a trajectory that blows up is kept up to a whole number of these parts of the horizon
 
@@ -75,9 +77,19 @@ class Source:
         """Part 0, 1, … of the training data: of a fresh stream without end, or of the shards, around and around."""
         p = self.protocol
         passive = self._passive(part) if part else self._passive_first
-        if not p.interventional:
-            return Drawn(passive, passive)
-        return self._kicked(passive, part) if p.intervention == "kick" else self._clamped(passive, part)
+        if p.interventional:
+            return self._kicked(passive, part) if p.intervention == "kick" else self._clamped(passive, part)
+        return self._started(passive) if p.active else Drawn(passive, passive)
+
+    def given(self, drawn: Drawn, part: int = 0) -> tuple[Trajectories, np.ndarray | None]:
+        """What models are given of training data: with the noise and all, and without what is hidden."""
+        p = self.protocol
+        held = None if drawn.held is None else drawn.held[..., self._observed]
+        return observed(seen(drawn.clean, p, self.std, part), p.hidden), held
+
+    @property
+    def _observed(self) -> list[int]:
+        return [k for k, name in enumerate(self.system.variables) if name not in self.protocol.hidden]
 
     @cached_property
     def _passive_first(self) -> Trajectories:
@@ -159,7 +171,46 @@ class Source:
         }
         return Trajectories(rows, y, lengths, self.system.variables)
 
-    # -- training data under interventions ---------------------------------------------------------------------------
+    # -- what an experimenter does ------------------------------------------------------------------------------------
+
+    def _results(
+        self, seen: np.ndarray, held: np.ndarray | None, rows: np.ndarray, points: int,
+        carry_out: Callable[[int, np.ndarray, np.ndarray], np.ndarray],
+        data: Callable[[int, np.ndarray, np.ndarray], Drawn],
+    ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+        """See `Experimenter.results`; the task's facts then have its account."""
+        p, kept = self.protocol, self._observed
+        options = Options(seen[..., kept], None if held is None else held[..., kept], rows, (points, *seen.shape[2:]))
+        unit = max(1, round(min(self.system.time_scale, p.horizon) / p.spacing))
+        experimenter = Experimenter(p, np.full(unit, p.spacing))
+        found = experimenter.results(options, carry_out, lambda *so_far: self.given(data(*so_far)))
+        self.facts |= experimenter.facts()
+        return found
+
+    def _started(self, passive: Trajectories) -> Drawn:
+        """Trajectories from other starts of the same law."""
+        from physics_models.cache import initial_states
+        from physics_models.simulate import simulate
+
+        p, first = self.protocol, passive.y[:, 0]
+        seed = self.seed_of(0, ACTIVE_STREAM)
+        starts = candidates_of(
+            first, p, lambda c: initial_states(self.system, seed, c * len(first)).reshape(c, *first.shape)
+        )
+
+        def carry_out(number: int, these: np.ndarray, which: np.ndarray) -> np.ndarray:
+            if number == 0:
+                return passive.y[these]
+            chosen = starts[which[these], these]
+            found = simulate(self.system, chosen, p.times, 1e-10, p.process_noise, self.seed_of(number))
+            self.facts["reference_error"] = max(found.refinement_error, self.facts["reference_error"])
+            return found.y
+
+        def data(count: int, which: np.ndarray, y: np.ndarray) -> Drawn:
+            return Drawn(self._common(y[:count]), passive)
+
+        rows = np.arange(passive.count)
+        return data(passive.count, *self._results(starts, None, rows, len(p.times), carry_out, data))
 
     def _chosen(self, data: Trajectories, part: int) -> tuple[np.random.Generator, np.ndarray]:
         rng = stream(self.protocol, INTERVENTION_STREAM, part)
@@ -174,50 +225,75 @@ class Source:
 
         if "time" not in self.system.structure.symmetries:
             raise ValueError("intervention must be clamp where the equations depend on time, but it is kick")
+        p = self.protocol
         rng, rows = self._chosen(passive, part)
-        times, middle = self.protocol.times, len(self.protocol.times) // 2
+        times, middle = p.times, len(p.times) // 2
         if middle < 2 or len(times) - middle < 2:
             raise ValueError(f"intervention must leave 2 points before and after a kick: give more than {len(times)}")
         axes, at = tuple(range(passive.y.ndim - 1)), passive.y[rows, middle]
         positive = (passive.y > 0).all(axis=axes)
         logarithms = np.log(np.where(positive, passive.y, 1.0))
         size = np.where(positive, logarithms.std(axis=axes), _by_variable(passive, np.std))
-        push = size * rng.standard_normal(at.shape)
+        # Nothing acts on a charge or a clock, and neither does who kicks.
+        size = np.where(np.isin(self.system.variables, given_variables(self.system)), 0.0, size)
+        more = stream(p, ACTIVE_STREAM)
+        push = size * candidates_of(rng.standard_normal(at.shape), p, lambda c: more.standard_normal((c, *at.shape)))
         starts = np.where(positive, at * np.exp(np.where(positive, push, 0.0)), at + push)
-        seed = self.seed_of(part, INTERVENTION_STREAM)
-        after = simulate(self.system, starts, times[middle:], 1e-10, self.protocol.process_noise, seed).y
-        r, t = passive.count, len(times)
-        shape = (r + len(rows), t)
-        new_times, y = np.full(shape, np.nan), np.full((*shape, *passive.state_shape), np.nan)
-        new_times[:r], y[:r] = passive.times, passive.y
-        new_times[rows, middle:], y[rows, middle:] = np.nan, np.nan
-        new_times[r:, : t - middle], y[r:, : t - middle] = times[middle:], after
-        lengths = np.full(r + len(rows), t)
-        lengths[rows], lengths[r:] = middle, t - middle
-        return Drawn(Trajectories(new_times, y, lengths, passive.variables), passive)
+
+        def carry_out(number: int, these: np.ndarray, which: np.ndarray) -> np.ndarray:
+            seed = self.seed_of(part + number, INTERVENTION_STREAM)
+            return simulate(self.system, starts[which[these], these], times[middle:], 1e-10, p.process_noise, seed).y
+
+        def data(count: int, which: np.ndarray, after: np.ndarray) -> Drawn:
+            mine = rows < count
+            return Drawn(_cut_at(passive.select(np.arange(count)), rows[mine], after[mine], times, middle), passive)
+
+        return data(passive.count, *self._results(starts, None, rows, len(times) - middle, carry_out, data))
 
     def _clamped(self, passive: Trajectories, part: int) -> Drawn:
         """Chosen trajectories again from their starts, each with one agent, or one variable, held there."""
         from physics_models.interventions import clamped_by_state
         from physics_models.simulate import simulate
 
+        p = self.protocol
         rng, rows = self._chosen(passive, part)
-        if self.protocol.process_noise:
+        if p.process_noise:
             raise ValueError("intervention must be kick with process noise, which moves what is held, but it is clamp")
-        shape = passive.state_shape
-        agents = self.system.structure.agents
-        which = rng.integers(shape[0] if agents is not None else shape[-1], size=len(rows))
-        held = np.zeros((passive.count, *shape), bool)
-        if agents is not None:
-            held[rows, which] = True
-        else:
-            held[rows, ..., which] = True
-        starts = np.concatenate([passive.y[rows, 0], held[rows]], axis=-1)
-        seed = self.seed_of(part, INTERVENTION_STREAM)
-        found = simulate(clamped_by_state(self.system), starts, self.protocol.times, 1e-10, 0.0, seed)
-        y = passive.y.copy()
-        y[rows] = found.y[..., : shape[-1]]
-        return Drawn(Trajectories(passive.times, y, passive.lengths, passive.variables), passive, held)
+        shape, n = passive.state_shape, len(rows)
+        agents = self.system.structure.agents is not None
+        kinds, more = shape[0] if agents else shape[-1], stream(p, ACTIVE_STREAM)
+        entry = candidates_of(rng.integers(kinds, size=n), p, lambda c: more.integers(kinds, size=(c, n)))
+        one = np.arange(kinds) == entry[..., None]
+        ones = (1,) * (len(shape) - 1)
+        one = one.reshape(*entry.shape, kinds, *ones) if agents else one.reshape(*entry.shape, *ones, kinds)
+        held = np.broadcast_to(one, (*entry.shape, *shape))
+        starts = np.broadcast_to(passive.y[rows, 0], held.shape)
+
+        def carry_out(number: int, these: np.ndarray, which: np.ndarray) -> np.ndarray:
+            both = np.concatenate([starts[0, these], held[which[these], these]], axis=-1)
+            seed = self.seed_of(part + number, INTERVENTION_STREAM)
+            return simulate(clamped_by_state(self.system), both, p.times, 1e-10, 0.0, seed).y[..., : shape[-1]]
+
+        def data(count: int, which: np.ndarray, clamped: np.ndarray) -> Drawn:
+            y, whole, mine = passive.y[:count].copy(), np.zeros((count, *shape), bool), rows < count
+            y[rows[mine]] = clamped[mine]
+            whole[rows[mine]] = held[which, np.arange(n)][mine]
+            return Drawn(self._common(y), passive, whole)
+
+        return data(passive.count, *self._results(starts, held, rows, len(p.times), carry_out, data))
+
+
+def _cut_at(passive: Trajectories, rows: np.ndarray, after: np.ndarray, times: np.ndarray, middle: int) -> Trajectories:
+    """All trajectories, these `rows` of them up to the point `middle`, and then what came `after` it."""
+    r, t = passive.count, len(times)
+    shape = (r + len(rows), t)
+    new_times, y = np.full(shape, np.nan), np.full((*shape, *passive.state_shape), np.nan)
+    new_times[:r], y[:r] = passive.times, passive.y
+    new_times[rows, middle:], y[rows, middle:] = np.nan, np.nan
+    new_times[r:, : t - middle], y[r:, : t - middle] = times[middle:], after
+    lengths = np.full(r + len(rows), t)
+    lengths[rows], lengths[r:] = middle, t - middle
+    return Trajectories(new_times, y, lengths, passive.variables)
 
 
 def _by_variable(data: Trajectories, statistic: Callable[..., np.ndarray]) -> np.ndarray:

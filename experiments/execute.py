@@ -114,8 +114,10 @@ class Execution:
             return
         with self.meter.phase("data"):
             sets = ood.sets(job.task)
+        with self.meter.phase("compile"):
+            programs = ood.programs(learner, job.task, sets)
         with self.meter.phase("evaluate"):
-            ood.evaluate(learner, job.task, sets, measured)
+            ood.evaluate(learner, job.task, sets, measured, programs)
         self.report.say(f"{job.name}: {PRIMARY} out of distribution: {ood.told(sets, measured)}")
 
     def _learner(self) -> Learner:

@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from experiments import detection
 from experiments.errors import UserError
 from experiments.prior import prior_classes, prior_config
 from experiments.protocol import switched_on
@@ -33,8 +34,9 @@ CODE = (
     "hardware/energy/*.py", "hardware/meter.py", "hardware/compiled_jax.py", "hardware/hlo/*.py",
     "hardware/catalogue/entry.py", "hardware/catalogue/__init__.py", "hardware/catalogue/generic_server_cpu.yaml",
     "experiments/metrics/*.py", "experiments/task.py", "experiments/protocol.py", "experiments/drawing.py",
-    "experiments/corruption.py", "experiments/noise_floor.py", "experiments/ood*.py",
-    "experiments/prior.py", "experiments/evaluate.py", "experiments/run.py", "experiments/execute.py",
+    "experiments/active.py", "experiments/corruption.py", "experiments/noise_floor.py", "experiments/ood*.py",
+    "experiments/prior.py", "experiments/detection.py", "physics_models/strangers.py", "experiments/evaluate.py",
+    "experiments/run.py", "experiments/execute.py",
     "experiments/job.py", "experiments/checkpoint.py",
     "experiments/continued_meter.py", "experiments/make_record.py", "experiments/trajectories.py",
     "experiments/read_*.py", "experiments/data/*.py", "experiments/first_guess.py",
@@ -131,6 +133,8 @@ def planned_identity(settings: Settings, lane: Lane, device: Device, content: st
     """
     tree = settings.tree
     system = tree["task"]["equations"] if "path" in tree["task"] else settings.task_name
+    if system == detection.NAME:
+        system = detection.RULE
     if "path" in tree["task"] and content is None:
         content = content_of(tree["task"])
     model = settings.model

@@ -39,6 +39,7 @@ class Listing(dict[str, dict[str, str]]):
 def catalogue() -> Listing:
     """Names with descriptions, by kind."""
     tasks = systems.summaries() | {"trajectories": "Your own data from a file: task.path=FILE (docs/data.md)."}
+    tasks["flock_detection"] = "A question in place of a forecast: is this group a flock, who belongs to it?"
     tasks |= systems.examples()
     kinds = {
         "task": dict(sorted(tasks.items())),

@@ -11,7 +11,8 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from experiments.config import Settings, data_file, model_from, protocol_from, system_from
+from experiments import detection
+from experiments.config import Settings, data_file, detection_from, model_from, protocol_from, system_from
 from experiments.config_tree import REAL_DATA
 from experiments.errors import UserError
 from experiments.evaluate import PRIMARY
@@ -121,6 +122,8 @@ def load_task(settings: Settings, report: Reporter) -> Task:
         options = data_file(task)
         report.say(f"reading {options.path}")
         return from_file(options, systems.load(options.equations)() if options.equations else None, report.say)
+    if settings.task_name == detection.NAME:
+        return detection.detection(system_from(detection.RULE, task["system"]), detection_from(task), report.say)
     return simulated(
         settings.task_name, system_from(settings.task_name, task["system"]), protocol_from(task), None, report.say
     )

@@ -111,7 +111,7 @@ def save_arrays(store: Store, name: str, job: Job, learner: Learner, results: Ev
     """The trained weights, and a test trajectory with its prediction, beside the record. Plain arrays, no pickle."""
     system = job.task.system
     agents = system is not None and system.structure.agents is not None
-    example = {
+    example = None if job.task.question is not None else {  # an answer is no trajectory
         "times": results.example_times,
         "truth": results.example_truth,
         "predicted": results.example_predicted[index],
@@ -122,6 +122,8 @@ def save_arrays(store: Store, name: str, job: Job, learner: Learner, results: Ev
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for file, arrays in (("example.npz", example), ("weights.npz", learner.engine.weights(index))):
+            if arrays is None:
+                continue
             buffer = io.BytesIO()
             np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
             write_atomic(folder / file, buffer.getvalue())

@@ -138,11 +138,11 @@ def _held(learner: Learner, system: System, action: Intervention, true: Segments
     states = np.stack([y0] * len(learner.seeds))
     out = [states]
     for k in range(times.shape[1] - 1):
-        pair, after = times[:, k : k + 2], []
-        for seed, state in enumerate(states):  # a program predicts with all seeds from one state
-            after.append(
-                learner.predict(state, pair, clock=pair[:, 0])[0][seed, :, 1] if np.isfinite(state).all() else state
-            )
+        pair = times[:, k : k + 2]
+        lost = ~np.isfinite(states).all(axis=tuple(range(1, states.ndim)))  # seeds from which no solver goes on
+        safe = np.where(lost.reshape(-1, *(1,) * y0.ndim), y0, states)
+        after = learner.predict(safe, pair, clock=pair[:, 0])[0][:, :, 1]
+        after[lost] = states[lost]
         states = np.stack([action.hold(system, state, y0, pair[:, 0], pair[:, 1]) for state in after])
         out.append(states)
     return np.stack(out, axis=2)

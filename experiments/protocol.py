@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,13 @@ OOD_SETS = (
 INTERVENTIONS = ("kick", "clamp")
 
 
+def ood_names(asked: Iterable[str]) -> tuple[str, ...]:
+    """The sets that are asked for, "all" being every one and "none" none, each once."""
+    asked = tuple(asked)
+    every = OOD_SETS if "all" in asked else ()
+    return tuple(dict.fromkeys(name for name in (*every, *asked) if name not in ("all", "none")))
+
+
 @dataclass(frozen=True)
 class Protocol:
     """How data are drawn from a system. Times are in the system's own units.
@@ -32,7 +40,9 @@ class Protocol:
     `corrupted`: fraction of the points whose states have changed places among themselves; `outliers`: fraction of
     the points with an error of `OUTLIER_SIZE` standard deviations; `interventional`: fraction of the trajectories run
     under an `intervention`, "kick" or "clamp"; `fresh`: every pass over the training data is over new ones; `shards`:
-    the training data are kept on disk in so many parts, of which one at a time is in memory.
+    the training data are kept on disk in so many parts, of which one at a time is in memory. `active`: they are
+    drawn in so many `rounds`, and after the first one each start (or, where they are `interventional`, each
+    intervention) is that one of so many `candidates` of which least is known, see `experiments.active`.
     `ood`: test sets out of distribution, names among `OOD_SETS`, or "all".
     """
 
@@ -53,6 +63,9 @@ class Protocol:
     intervention: str = "kick"
     fresh: bool = False
     shards: int = 1
+    active: bool = False
+    rounds: int = 8
+    candidates: int = 8
     ood: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -84,9 +97,25 @@ class Protocol:
     def _check_together(self) -> None:
         if self.fresh and self.shards > 1:
             raise ValueError(f"shards must be 1 where the data are fresh, and are never kept, but it is {self.shards}")
+        if self.active:
+            self._check_active()
         if self.on_blow_up == "cut" and (self.fresh or self.shards > 1 or self.process_noise or self.interventional):
             raise ValueError(
                 "on_blow_up must be refuse with fresh data, shards, process noise or interventions, but it is cut"
+            )
+
+    def _check_active(self) -> None:
+        if self.fresh or self.shards > 1 or self.on_blow_up == "cut":
+            raise ValueError("active must be false with fresh data, shards or on_blow_up=cut, but it is true")
+        if not 2 <= self.rounds <= self.n_train:
+            raise ValueError(
+                f"rounds must be 2 or more, and at most n_train ({self.n_train}), where the data are active, but it is "
+                f"{self.rounds}"
+            )
+        if self.candidates < 2:
+            raise ValueError(
+                f"candidates must be 2 or more where the data are active, but it is {self.candidates}: give more, or "
+                "task.active=false for data that nobody picks"
             )
 
     @property
@@ -96,8 +125,7 @@ class Protocol:
     @property
     def ood_sets(self) -> tuple[str, ...]:
         """The sets asked for, each once."""
-        every = OOD_SETS if "all" in self.ood else ()
-        return tuple(dict.fromkeys(name for name in (*every, *self.ood) if name not in ("all", "none")))
+        return ood_names(self.ood)
 
     def check(self, system: System) -> None:
         """Raises ValueError for what this system cannot have."""
@@ -128,10 +156,14 @@ def switched_on(task: dict[str, Any]) -> dict[str, Any]:
     """A task's configuration without the protocol's keys that are off or say nothing beside others that are."""
     kept = {}
     for key, value in task.items():
+        if key == "ood":
+            value = sorted(ood_names(value))  # the sets do not depend on each other, nor on how they are asked for
         plain = tuple(value) if isinstance(value, list) else value
-        if key in _OFF and (plain == _OFF[key] or (key == "ood" and set(plain) <= {"none"})):
+        if key in _OFF and plain == _OFF[key]:
             continue
         if key == "intervention" and not task.get("interventional"):
+            continue
+        if key in ("rounds", "candidates") and not task.get("active"):
             continue
         kept[key] = value
     return kept

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from experiments.corruption import NOISE_STREAM, observed, seen
-from experiments.drawing import Drawn, Source
+from experiments.drawing import Source
 from experiments.errors import UserError
 from experiments.first_guess import first_guess
 from experiments.noise_floor import noise_floor
@@ -21,12 +21,12 @@ from experiments.protocol import Protocol
 from experiments.trajectories import DataError, Segments, Trajectories, split
 from hardware.devices import host_info
 from learners.backends.base import Points
-from learners.base import TaskInfo
+from learners.base import Question, TaskInfo
 from physics_models.base import System
 from physics_models.interventions import InterventionError
 from physics_models.solution import SimulationError
 
-__all__ = ["NOISE_STREAM", "DataFile", "Protocol", "Task", "from_file", "simulated"]
+__all__ = ["NOISE_STREAM", "DataFile", "Protocol", "Task", "content_hash", "from_file", "simulated"]
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Task:
     some variables are `hidden`, which its equations need; `origin`: the class of the system that the data come from.
     `held` (R, *state): entries of the training trajectories that an experimenter held. `part`: training data 0, 1, …
     and what was held in them, where there are more than `train`, which is part 0. `source`: where simulated data are
-    from.
+    from. `question`: what is asked about the states, where that is all that models are asked.
     """
 
     name: str
@@ -81,11 +81,12 @@ class Task:
     held: np.ndarray | None = None
     part: Callable[[int], tuple[Trajectories, np.ndarray | None]] | None = None
     source: Source | None = None
+    question: Question | None = None
 
     @cached_property
     def info(self) -> TaskInfo:
         """Scales by variable, measured on the training data only."""
-        return _info(self.train, self.system, self.exact, self.hidden)
+        return _info(self.train, self.system, self.exact, self.hidden, self.question)
 
     @cached_property
     def scales(self) -> TaskInfo:
@@ -142,7 +143,9 @@ def _points(train: Trajectories, held: np.ndarray | None, window: int) -> Points
     return Points(times[inside], lengths[inside], train.y[inside], first[rows] + starts, still)
 
 
-def _info(train: Trajectories, system: System | None, exact: bool, hidden: tuple[str, ...] = ()) -> TaskInfo:
+def _info(
+    train: Trajectories, system: System | None, exact: bool, hidden: tuple[str, ...] = (), asked: Question | None = None
+) -> TaskInfo:
     times, y = train.windows(1)
     step = y[:, 1] - y[:, 0]
     dt = np.diff(times, axis=1).reshape(-1, *(1,) * (y.ndim - 2))
@@ -158,17 +161,21 @@ def _info(train: Trajectories, system: System | None, exact: bool, hidden: tuple
     def positive(scale: np.ndarray, least: np.ndarray) -> np.ndarray:
         return np.where(scale > least, scale, 1.0)
 
+    std, step_std = positive(std, rounding), positive(np.sqrt(np.mean(step**2, axis=axes)), rounding)
+    if asked is not None:  # answers count from 1/2, so that an error of 1 is that of knowing nothing
+        std[-asked.answers :] = step_std[-asked.answers :]
     return TaskInfo(
         state_shape=train.state_shape,
         variables=train.variables,
         interval=float(np.median(dt)),
         mean=inside.mean(axis=axes),
-        std=positive(std, rounding),
+        std=std,
         rate_std=positive(np.sqrt(np.mean((step / dt) ** 2, axis=axes)), rounding / np.median(dt)),
-        step_std=positive(np.sqrt(np.mean(step**2, axis=axes)), rounding),
+        step_std=step_std,
         system=system,
         exact=exact,
         hidden=hidden,
+        question=asked,
     )
 
 
@@ -189,25 +196,20 @@ def simulated(
         p.check(system)
         test, val = (observed(data, p.hidden) for data in source.held_out())
         drawn = source.training()
-        std = source.std
-
-        def given(drawn: Drawn, part: int) -> tuple[Trajectories, np.ndarray | None]:
-            kept = [k for k, variable in enumerate(system.variables) if variable not in p.hidden]
-            held = None if drawn.held is None else drawn.held[..., kept]
-            return observed(seen(drawn.clean, p, std, part), p.hidden), held
 
         def later(part: int) -> tuple[Trajectories, np.ndarray | None]:
             # A shard that comes again is the same to the last bit: noise that is drawn anew could be averaged out.
             part = part % p.shards if p.shards > 1 else part
             try:
-                return given(source.training(part), part)
+                return source.given(source.training(part), part)
             except SimulationError as problem:
                 raise UserError(f"task {name}: part {part} of the training data: {problem}") from None
 
-        train, held = given(drawn, 0)
-        floors = noise_floor(system, p, seen(drawn.passive, p, std), test, drawn.passive)
+        train, held = source.given(drawn)
+        floors = noise_floor(system, p, seen(drawn.passive, p, source.std), test, drawn.passive)
     except SimulationError as problem:
-        hint = "; task.on_blow_up=cut keeps what comes before" if problem.stopped_at is not None else ""
+        cut = problem.stopped_at is not None and not p.active  # see Protocol
+        hint = "; task.on_blow_up=cut keeps what comes before" if cut else ""
         raise UserError(f"task {name}: {problem}{hint}") from None
     except (DataError, InterventionError) as problem:
         raise UserError(f"task {name}: {problem}") from None
@@ -217,7 +219,7 @@ def simulated(
         "n_train": p.n_train,
         "time_unit": "the system's time unit",
         "noise": p.noise,
-        "data_hash": _hash(train, val, test),
+        "data_hash": content_hash(train, val, test),
         **source.facts,
         **floors,
     }
@@ -231,7 +233,7 @@ def simulated(
     return task
 
 
-def _hash(*parts: Trajectories) -> str:
+def content_hash(*parts: Trajectories) -> str:
     """Of the content of all data that a run sees at first. What comes later follows from it and the configuration."""
     return hashlib.sha256("".join(part.content_hash() for part in parts).encode()).hexdigest()[:32]
 

@@ -27,6 +27,25 @@ ACTIVATIONS = ("tanh", "silu", "gelu", "relu", "softplus")
 
 
 @dataclass(frozen=True)
+class Question:
+    """What a task asks about tracks, in place of where they lead: the last `answers` entries of its flat state, which
+    begin at 1/2 and are 0 (no) or 1 (yes) an interval of time later.
+
+    The entries before them are the tracks, which do not change: `points` states of all agents, `interval` apart.
+    `rule`: the system whose equations the tracks of agents that flock obey.
+    """
+
+    answers: int
+    points: int
+    interval: float
+    rule: System
+
+    def tracks(self, y: Any) -> Any:
+        """(B, points, *state of the rule) from states y (B, D) of the task."""
+        return y[:, : -self.answers].reshape((y.shape[0], self.points, *self.rule.state_shape))
+
+
+@dataclass(frozen=True)
 class TaskInfo:
     """What a model may know of a task before training: shapes, scales measured on training data, and the prior.
 
@@ -35,7 +54,8 @@ class TaskInfo:
     equations a structured model may be told, or None; `exact`: whether their parameter values are the true ones.
     `told`: the equations as the run's prior tells them, right or wrong, or None where nothing is said (a model is then
     told the `known_terms` of `system`); `form`: the form of the field where that is told in place of terms, or "".
-    `hidden`: variables that nobody observes; `system` is then None, because its equations need them.
+    `hidden`: variables that nobody observes; `system` is then None, because its equations need them. `question`: what
+    is asked about the state, where that is all that is asked; there is no `system` then.
     """
 
     state_shape: tuple[int, ...]
@@ -50,10 +70,16 @@ class TaskInfo:
     told: System | None = None
     form: str = ""
     hidden: tuple[str, ...] = ()
+    question: Question | None = None
 
     @property
     def size(self) -> int:
         return math.prod(self.state_shape)
+
+    @property
+    def outputs(self) -> int:
+        """Entries of the state that a model has to say: all of them, or the answers."""
+        return self.size if self.question is None else self.question.answers
 
 
 @dataclass(frozen=True)
@@ -242,10 +268,28 @@ class RegressionModel(Model):
 
 
 def network_of(ops: Operations, info: TaskInfo, network: Callable[[Array], Array], y: Array) -> Array:
-    """A network on standardised states, (B, *state) -> (B, *state): the same view of the data for every model."""
+    """A network on standardised states, (B, *state) -> (B, *state): the same view of the data for every model.
+
+    It has `info.outputs` outputs, in ±1 where they are answers; entries of the state that nobody asks for get 0.
+    """
     mean, std = ops.constant(info.mean), ops.constant(info.std)
-    flat = ops.xp.reshape((y - mean) / std, (y.shape[0], info.size))
-    return ops.xp.reshape(network(flat), y.shape)
+    said = network(ops.xp.reshape((y - mean) / std, (y.shape[0], info.size)))
+    if info.question is not None:
+        said = answered(ops, info, ops.xp.tanh(said))
+    return ops.xp.reshape(said, y.shape)
+
+
+def asked(info: TaskInfo, y: Array) -> Array:
+    """Of states (..., *state) the entries that a model has to say."""
+    return y if info.question is None else y[..., info.size - info.outputs :]
+
+
+def answered(ops: Operations, info: TaskInfo, values: Array) -> Array:
+    """(B, size) from values (B, outputs): 0 before them, for what is not asked."""
+    if info.question is None:
+        return values
+    zero = ops.xp.zeros_like(values[:, :1])
+    return ops.xp.concat([ops.xp.broadcast_to(zero, (values.shape[0], info.size - info.outputs)), values], axis=1)
 
 
 POSITIVE = ("width", "depth", "steps", "rtol", "atol")

@@ -15,11 +15,20 @@ from physics_models.base import System
 
 def needs_system(info: TaskInfo) -> str | None:
     """The reason to skip a task whose equations nobody has written down, or lack what they act on."""
+    if info.question is not None:
+        return "it predicts motion, and is asked a question about tracks instead"
     if info.hidden:
         return f"its equations need variables that are hidden: {', '.join(info.hidden)}"
     if info.system is None:
         return "no equations are known for this data (name some with task.equations=SYSTEM)"
     return None
+
+
+def too_stiff(info: TaskInfo) -> str | None:
+    """The reason to leave out a row that would show nothing but the solver: the solvers of models are explicit."""
+    if info.system is None or not info.system.stiff:
+        return None
+    return f"{type(info.system).__name__} is stiff: explicit solvers would need steps far below the sampling interval"
 
 
 def known_term_names(system: System, choice: str) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from experiments.task import Task
 from experiments.trajectories import Segments
+from learners.base import asked
 from physics_models.base import System
 
 View = Literal["one_step", "short", "unit", "full"]
@@ -36,7 +37,8 @@ class Measure:
     along_curve: ClassVar[bool] = False
 
     def applies(self, task: Task) -> bool:
-        return True
+        """By default to all that asks where things move."""
+        return task.question is None
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ def nrmse(task: Task, true: Segments, predicted: np.ndarray, scale: np.ndarray) 
     """Root mean square error after the first point in units of `scale`, by variable; infinite if any is not finite."""
     after = true.mask.copy()
     after[:, 0] = False  # the first point is given, not predicted
-    return root_mean_square(predicted[after] - true.y[after], scale)
+    return root_mean_square(asked(task.info, predicted[after] - true.y[after]), asked(task.info, scale))
 
 
 def root_mean_square(error: np.ndarray, scale: np.ndarray | float) -> float:

@@ -18,9 +18,15 @@ class RolloutNrmse(Metric):
 
     The standard deviation is that of the training data. 0 is perfect, about 1 is knowing only the mean. The average
     runs over segments, their points and variables.
+
+    Where a task asks a question, the variables are the answers, each 0 or 1, and the unit is 1/2: twice the square root
+    of the Brier score. 1 is always saying 1/2.
     """
 
     along_curve: ClassVar[bool] = True
+
+    def applies(self, task: Task) -> bool:
+        return True
 
     def __call__(self, task: Task, true: Segments, predicted: np.ndarray) -> float:
         return nrmse(task, true, predicted, task.scales.std)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from experiments import detection
 from experiments.config import Settings, load
 from experiments.config_tree import nearest_key, task_names
 from experiments.errors import UserError
@@ -31,6 +32,8 @@ def show(words: Sequence[str], out: str, form: str, seconds: float, fps: int, qu
     chosen = _chosen(settings.tree["prior"])
     report = Reporter(quiet)
     folder = _folder(out)
+    if settings.task_name == detection.NAME:
+        return _groups(settings, folder, form, report)
     report.say(f"{settings.task_name}: simulating (or finding it in the cache)")
     scene = scene_of(settings)
     scene.notes[:0] = [word for word in words if "." in word.partition("=")[0] and "=" in word]  # what was changed
@@ -50,6 +53,22 @@ def show(words: Sequence[str], out: str, form: str, seconds: float, fps: int, qu
         raise UserError(f"{path} cannot be written: {error.strerror or error}") from None
     print(description(scene, told, terminal_width()))
     print(f"\n{path}")
+    return path
+
+
+def _groups(settings: Settings, folder: Path, form: str, report: Reporter) -> Path:
+    from experiments.main_job import load_task
+    from experiments.show.groups import description, draw
+
+    if form in ("gif", "mp4"):
+        raise UserError(f"--format must be png or svg for {settings.task_name}, but it is {form}")
+    task = load_task(settings, report)
+    path = folder / f"{settings.task_name}.{form}"
+    try:
+        draw(task, path)
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error.strerror or error}") from None
+    print(f"{description(task)}\n\n{path}")
     return path
 
 

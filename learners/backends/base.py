@@ -195,7 +195,7 @@ class Engine(ABC):
     def _rollout(
         self, y0: np.ndarray, times: np.ndarray, lengths: np.ndarray, intervals: int, count_flop: bool
     ) -> tuple[np.ndarray, list[Cost]]:
-        """States (S, P, intervals + 1, *state) from y0 (P, *state), and their costs.
+        """States (S, P, intervals + 1, *state) from y0 (S, P, *state), and their costs.
 
         `times`, `lengths` (P, predict_times): when each interval begins and how long it is.
 
@@ -205,7 +205,8 @@ class Engine(ABC):
     def predict(
         self, y0: np.ndarray, times: np.ndarray, count_flop: bool = False, clock: np.ndarray | None = None
     ) -> tuple[np.ndarray, float | None]:
-        """Roll out from y0 (B, *state) through times (B, T): states (S, B, T, *state), and FLOPs per trajectory.
+        """Roll out from y0 (B, *state), or for each seed from its own (S, B, *state), through times (B, T): states
+        (S, B, T, *state), and FLOPs per trajectory.
 
         `clock` (B,): when each of them begins, for equations that depend on time; 0 by default.
 
@@ -221,13 +222,14 @@ class Engine(ABC):
         if clock is not None:
             times = times + clock[:, None]
         out = np.empty((self.seeds, batch, length, *self.info.state_shape))
+        each = np.broadcast_to(y0, (self.seeds, batch, *self.info.state_shape))
         flop = 0.0
         for low in range(0, batch, size):
             high = min(low + size, batch)
             rows = np.minimum(np.arange(low, low + size), high - 1)  # the last one stands in for those that are missing
             pad = ((0, 0), (0, longest + 1 - length))
             states, costs = self._rollout(
-                y0[rows], np.pad(times[rows], pad), np.pad(lengths[rows], pad), length - 1, count_flop
+                each[:, rows], np.pad(times[rows], pad), np.pad(lengths[rows], pad), length - 1, count_flop
             )
             self.uncounted |= frozenset().union(*(cost.uncounted for cost in costs))
             out[:, low:high] = states[:, : high - low]

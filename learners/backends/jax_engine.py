@@ -20,7 +20,7 @@ from hardware.flops_jax import Tally, count
 from hardware.hlo import HloError
 from learners.backends.base import OTHER_SIZE, Engine, Trained
 from learners.backends.jax_ops import JaxOperations, stack
-from learners.base import RegressionModel
+from learners.base import RegressionModel, asked
 from learners.snapshot import Snapshot, cost_from_json, cost_to_json, same_layout
 
 # The precision of every array is stated by `dtype`; without this, float64 runs would silently be float32.
@@ -94,7 +94,7 @@ class JaxEngine(Engine):
             if len(t) > 2:  # what was held is given
                 state = jnp.where(t[2][rows[:, k + 1]], truth[:, k + 1], state)
             errors.append(state - truth[:, k + 1])
-        return jnp.stack(errors, axis=1) / self.ops.constant(self.info.step_std)
+        return asked(self.info, jnp.stack(errors, axis=1) / self.ops.constant(self.info.step_std))
 
     def _loss(self, params: Any, y: jax.Array, t: Any, starts: jax.Array) -> jax.Array:
         return jnp.mean(self._errors(params, y, t, starts) ** 2)
@@ -151,11 +151,11 @@ class JaxEngine(Engine):
 
     def compile_prediction(self) -> None:
         if "predict" not in self._programs:
-            lanes = jax.vmap(count(self._roll), in_axes=(0, None, None, None, None), axis_size=self.seeds)
+            lanes = jax.vmap(count(self._roll), in_axes=(0, 0, None, None, None))
             p, length = self.predict_batch, self.predict_times
             arguments = (
                 self._state[2],
-                jax.ShapeDtypeStruct((p, *self.info.state_shape), self.ops.dtype),
+                jax.ShapeDtypeStruct((self.seeds, p, *self.info.state_shape), self.ops.dtype),
                 jax.ShapeDtypeStruct((p, length), self.ops.dtype),
                 jax.ShapeDtypeStruct((p, length), self.ops.dtype),
                 jax.ShapeDtypeStruct((), jnp.int32),

@@ -14,7 +14,7 @@ from hardware.devices import Device
 from hardware.flops_torch import FlopCounter
 from learners.backends.base import OTHER_SIZE, Engine, Trained
 from learners.backends.torch_ops import TorchOperations
-from learners.base import RegressionModel, Spec
+from learners.base import RegressionModel, Spec, asked
 from learners.snapshot import Snapshot, cost_from_json, cost_to_json, same_layout
 
 
@@ -70,7 +70,7 @@ class TorchEngine(Engine):
             if self._held is not None:  # what was held is given
                 state = torch.where(self._held[rows[:, k + 1]], truth[:, k + 1], state)
             errors.append(state - truth[:, k + 1])
-        return torch.stack(errors, dim=1) / self.ops.constant(self.info.step_std)
+        return asked(self.info, torch.stack(errors, dim=1) / self.ops.constant(self.info.step_std))
 
     def compile_training(self) -> None:
         # Eager: nothing is compiled. But the first step is counted, which takes as long as several, and meets all
@@ -136,13 +136,13 @@ class TorchEngine(Engine):
     def _rollout(
         self, y0: np.ndarray, times: np.ndarray, lengths: np.ndarray, intervals: int, count_flop: bool
     ) -> tuple[np.ndarray, list[Cost]]:
-        state0 = torch.as_tensor(y0, dtype=self.ops.dtype, device=self.device)
+        starts = torch.as_tensor(y0, dtype=self.ops.dtype, device=self.device)
         t, h = (torch.as_tensor(a, dtype=self.ops.dtype, device=self.device) for a in (times, lengths))
-        out, costs = np.empty((self.seeds, len(y0), intervals + 1, *self.info.state_shape)), []
+        out, costs = np.empty((*y0.shape[:2], intervals + 1, *self.info.state_shape)), []
         for seed in range(self.seeds):
             counter = FlopCounter() if count_flop else None
             with counter or contextlib.nullcontext():
-                states = [state0]
+                states = [starts[seed]]
                 for k in range(intervals):
                     states.append(self._advance(self._averages[seed], states[-1], t[:, k], h[:, k]))
             out[seed] = torch.stack(states, dim=1).cpu().numpy()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from learners.base import Array, Operations, Parts, RegressionModel, Spec, TaskInfo, Tensors
+from learners.base import Array, Operations, Parts, RegressionModel, Spec, TaskInfo, Tensors, answered
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Linear(RegressionModel):
     """
 
     def parts(self, info: TaskInfo) -> dict[str, Spec]:
-        shapes = {"weight": (info.size + 1, info.size)}
+        shapes = {"weight": (info.size + 1, info.outputs)}
         return {"map": Tensors(shapes, lambda rng: {name: np.zeros(shape) for name, shape in shapes.items()})}
 
     def features(self, ops: Operations, info: TaskInfo, y: Array) -> Array:
@@ -28,11 +28,13 @@ class Linear(RegressionModel):
         return ops.xp.concat([z, ops.xp.ones_like(z[:, :1])], axis=1)
 
     def targets(self, ops: Operations, info: TaskInfo, y0: Array, y1: Array, h: Array) -> Array:
-        """(B, n): the rates over each interval, in units of the rate scale."""
+        """(B, n): the rates over each interval, in units of the rate scale, of what is asked."""
         length = ops.xp.reshape(h, (-1, *(1,) * len(info.state_shape)))
-        return ops.xp.reshape((y1 - y0) / length / ops.constant(info.rate_std), (y0.shape[0], info.size))
+        rates = ops.xp.reshape((y1 - y0) / length / ops.constant(info.rate_std), (y0.shape[0], info.size))
+        return rates[:, info.size - info.outputs :]
 
     def advance(self, ops: Operations, info: TaskInfo, parts: Parts, y: Array, t: Array, h: Array) -> Array:
-        rate = ops.xp.reshape(self.features(ops, info, y) @ parts["map"]["weight"], y.shape)
+        said = self.features(ops, info, y) @ parts["map"]["weight"]
+        rate = ops.xp.reshape(answered(ops, info, said), y.shape)
         length = ops.xp.reshape(h, (-1, *(1,) * len(info.state_shape)))
         return y + length * (rate * ops.constant(info.rate_std))

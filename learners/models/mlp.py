@@ -19,7 +19,7 @@ class Mlp(Model):
     activation: str = "silu"
 
     def parts(self, info: TaskInfo) -> dict[str, Spec]:
-        return {"net": MLP(info.size, info.size, self.width, self.depth, self.activation)}
+        return {"net": MLP(info.size, info.outputs, self.width, self.depth, self.activation)}
 
     def advance(self, ops: Operations, info: TaskInfo, parts: Parts, y: Array, t: Array, h: Array) -> Array:
         length = ops.xp.reshape(h, (-1, *(1,) * len(info.state_shape)))

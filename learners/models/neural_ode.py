@@ -19,7 +19,7 @@ class NeuralOde(OdeModel):
     activation: str = "silu"
 
     def parts(self, info: TaskInfo) -> dict[str, Spec]:
-        return {"net": MLP(info.size, info.size, self.width, self.depth, self.activation)}
+        return {"net": MLP(info.size, info.outputs, self.width, self.depth, self.activation)}
 
     def field(self, ops: Operations, info: TaskInfo, parts: Parts, t: Array, y: Array) -> Array:
         return network_of(ops, info, parts["net"], y) * ops.constant(info.rate_std)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from learners.base import Array, OdeModel, Operations, Parts, TaskInfo
-from learners.physics import known_rates, needs_system
+from learners.physics import known_rates, needs_system, too_stiff
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,9 @@ class Simulator(OdeModel):
     stochastic: ClassVar[bool] = False
 
     def skip(self, info: TaskInfo, backend: str) -> str | None:
-        return needs_system(info) or (None if info.exact else "the true parameter values are not known")
+        return (
+            needs_system(info) or too_stiff(info) or (None if info.exact else "the true parameter values are not known")
+        )
 
     def field(self, ops: Operations, info: TaskInfo, parts: Parts, t: Array, y: Array) -> Array:
         assert info.system is not None  # skip() has seen to it

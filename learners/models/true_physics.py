@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from learners.base import Array, OdeModel, Operations, Parts, Spec, TaskInfo
-from learners.physics import known_parameters, known_rates, needs_system
+from learners.physics import known_parameters, known_rates, needs_system, too_stiff
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class TruePhysics(OdeModel):
             raise ValueError(f"spread must be 0 or more, but it is {self.spread}")
 
     def skip(self, info: TaskInfo, backend: str) -> str | None:
-        return needs_system(info)
+        return needs_system(info) or too_stiff(info)
 
     def parts(self, info: TaskInfo) -> dict[str, Spec]:
         assert info.system is not None  # skip() has seen to it

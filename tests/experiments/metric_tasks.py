@@ -13,6 +13,7 @@ from experiments.metrics.base import Measure, Metric, Value, named
 from experiments.metrics.discovery import metrics
 from experiments.task import Task
 from experiments.trajectories import Segments, Trajectories
+from learners.base import Question
 from physics_models.base import Structure, System
 from physics_models.flocking import Flocking
 from physics_models.kuramoto import Kuramoto
@@ -102,8 +103,17 @@ def _oscillators() -> Task:
     return task_with(Kuramoto(n_agents=5), states)[0]
 
 
+def _asked() -> Task:
+    """Random tracks of two agents, and a question of which half of the answers are yes."""
+    tracks = np.random.default_rng(0).standard_normal((16, 1, 8))
+    answers = np.stack([np.full(16, 0.5), np.arange(16) % 2], axis=1)[..., None]
+    states = np.concatenate([np.repeat(tracks, 2, axis=1), answers], axis=-1)
+    data = Trajectories.common(np.array([0.0, 1.0]), states, [*"abcdefgh", "answer"])
+    return dataclasses.replace(task_of(data), question=Question(1, 1, 0.1, Flocking(n_agents=2)))
+
+
 EXAMPLES = [random_task(system) for system in (Flocking(n_agents=5), Pendulum(), Lorenz63(), Springs())]
-EXAMPLES.append(_oscillators())
+EXAMPLES += [_oscillators(), _asked()]
 
 
 def example(name: str) -> Task:

@@ -31,7 +31,7 @@ STUDIES = sorted(catalogue()["study"])
         (["|"], sorted(VERBS)),
         (["rep|"], ["report"]),
         (["run|"], ["run"]),
-        (["run", "flo|"], ["flocking"]),
+        (["run", "flo|"], ["flock_detection", "flocking"]),
         (["run", "lo|"], ["local_flocking", "lorenz63", "lorenz96", "lotka_volterra"]),
         (["run", "flocking", "mo|"], ["model="]),
         (["run", "flocking", "model=|"], [f"model={name}" for name in MODELS]),
@@ -246,7 +246,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("command", ["experiments", "python -m experiments"])
 def test_the_script_in_bash(command: str, folder: Path) -> None:
     assert ask(f"{command} ", folder) == list(VERBS)
-    assert ask(f"{command} run flo", folder) == ["flocking"]
+    assert ask(f"{command} run flo", folder) == ["flock_detection", "flocking"]
     # bash replaces what follows the "=", so that alone is offered.
     assert ask(f"{command} run flocking model=neu", folder) == ["neural_ode"]
     assert sorted(ask(f"{command} run flocking model=", folder)) == MODELS

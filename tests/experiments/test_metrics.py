@@ -16,6 +16,8 @@ from experiments.metrics.discovery import metrics
 from experiments.trajectories import Segments
 from tests.experiments.metric_tasks import ALL, NAMES, OF_ROLLOUTS, example, metric, moving, numbers, task_of
 
+OF_ANSWERS = ("auroc", "brier_score", "expected_calibration_error")
+
 
 @pytest.mark.parametrize("name", NAMES)
 def test_contract(name: str) -> None:
@@ -82,6 +84,8 @@ def test_a_failed_prediction_is_the_worst(name: str, bad: float) -> None:
     for value in numbers(made(task, true, predicted)).values():
         if name == "histogram_kl" and math.isfinite(bad):
             assert 0.5 < value < math.inf  # all values in one bin: as far as counts can tell
+        elif name in OF_ANSWERS and math.isfinite(bad):
+            assert value == 0.5  # always sure of the same answer, which is right half of the time
         elif made.direction == "lower":
             assert value == math.inf
         elif made.direction == "higher":
@@ -103,4 +107,4 @@ def test_data_without_equations_have_the_errors_that_need_none() -> None:
 
 def test_the_errors_that_a_study_may_fit_are_taken_along_the_curve() -> None:
     along = {name for name in NAMES if ALL[name].along_curve}
-    assert along == {"one_step_nrmse", "rollout_nrmse", "vector_field_nrmse"}
+    assert along == {"auroc", "brier_score", "one_step_nrmse", "rollout_nrmse", "vector_field_nrmse"}
