@@ -19,7 +19,7 @@ study: .venv/.stamp
 	@$(BIN)/python -m experiments report study=quick
 
 test: lint
-	$(BIN)/pytest -m "not slow" $(ARGS)
+	$(BIN)/pytest -n 2 --dist loadfile -m "not slow" $(ARGS)
 
 lint: .venv/.all
 	$(BIN)/ruff check .

@@ -111,13 +111,17 @@ def save_arrays(store: Store, name: str, job: Job, learner: Learner, results: Ev
     """The trained weights, and a test trajectory with its prediction, beside the record. Plain arrays, no pickle."""
     system = job.task.system
     agents = system is not None and system.structure.agents is not None
-    example = None if job.task.question is not None else {  # an answer is no trajectory
-        "times": results.example_times,
-        "truth": results.example_truth,
-        "predicted": results.example_predicted[index],
-        "variables": np.array(job.task.info.variables),
-        "space_dim": np.array(system.structure.space_dim if system is not None and agents else 0),
-    }
+    example = (
+        None
+        if job.task.question is not None
+        else {  # an answer is no trajectory
+            "times": results.example_times,
+            "truth": results.example_truth,
+            "predicted": results.example_predicted[index],
+            "variables": np.array(job.task.info.variables),
+            "space_dim": np.array(system.structure.space_dim if system is not None and agents else 0),
+        }
+    )
     folder = store.folder(name)
     try:
         folder.mkdir(parents=True, exist_ok=True)
