@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,12 +13,12 @@ import numpy as np
 from experiments.errors import UserError
 from experiments.task import Task, content_hash
 from experiments.trajectories import Trajectories
+from hardware.devices import host_info
 from learners.base import Question
 from physics_models.base import System
 from physics_models.solution import SimulationError
 
 if TYPE_CHECKING:
-    from physics_models.solution import Reference
     from physics_models.strangers import Cases
 
 NAME = "flock_detection"
@@ -31,10 +32,11 @@ class Detection:
     """How windows of tracks are drawn. Times are in the rule's own units.
 
     `question`: "group" (is this a flock? Half of the groups are, of the others all agents are strangers) or "members"
-    (which agents belong to it? In every group half are strangers); see `physics_models.strangers`. `n_train`, `n_val`,
-    `n_test` groups; each is seen from `start` for `horizon`, every `spacing`, with an error of `noise` standard
-    deviations in every position and velocity, in all three sets. `fresh`: every pass over the training data is over new
-    groups. `data_seed`: the root of all draws.
+    (which agents belong to it? Of all agents half are strangers, of a group any number but none and all); see
+    `physics_models.strangers`. `n_train`, `n_val`, `n_test` groups, even numbers; each is seen from `start` for
+    `horizon`, every `spacing`, with an error of `noise` standard deviations (of positions about the group's centre;
+    of velocities) in every position and velocity, in all three sets. `fresh`: every pass over the training data is
+    over new groups. `data_seed`: the root of all draws.
     """
 
     question: str = "group"
@@ -52,9 +54,10 @@ class Detection:
         if self.question not in QUESTIONS:
             raise ValueError(f"question must be one of {', '.join(QUESTIONS)}, but it is {self.question!r}")
         for name in ("n_train", "n_val", "n_test"):
-            if not getattr(self, name) >= 2:
+            if not getattr(self, name) >= 2 or getattr(self, name) % 2:
                 raise ValueError(
-                    f"{name} must be 2 or more, for strangers come from another group, but it is {getattr(self, name)}"
+                    f"{name} must be an even number of 2 or more, so that half of the answers are yes, but it is "
+                    f"{getattr(self, name)}"
                 )
         for name in ("horizon", "spacing"):
             if not 0 < getattr(self, name) < math.inf:
@@ -64,6 +67,8 @@ class Detection:
                 raise ValueError(f"{name} must be 0 or more, but it is {getattr(self, name)}")
         if self.spacing > self.horizon:
             raise ValueError(f"spacing must be at most the horizon ({self.horizon}), but it is {self.spacing}")
+        if abs(self.horizon / self.spacing - round(self.horizon / self.spacing)) > 1e-6:
+            raise ValueError(f"spacing must divide the horizon ({self.horizon}) evenly, but it is {self.spacing}")
 
     @property
     def points(self) -> int:
@@ -82,26 +87,26 @@ def detection(rule: System, options: Detection, say: Callable[[str], None] = lam
     """Simulate (or find in the cache) and label. Raises UserError for what cannot be."""
     p = options
     counts = (p.n_test, p.n_val, p.n_train)
+    _check_size(rule, p, sum(counts))
     say(f"simulating {sum(counts)} flocks of {RULE} (or finding them in the cache)")
-    try:
-        found = _flocks(rule, p, 0, sum(counts))  # in one program
+    with _told():
+        from physics_models.strangers import flocks
+
+        found = flocks(rule, p.seed_of(0), sum(counts), p.start, p.spacing, p.points)  # in one program
         parts = np.split(found.y, np.cumsum(counts)[:-1])
         drawn = [_drawn(rule, p, part, tracks) for part, tracks in enumerate(parts)]
-    except SimulationError as problem:
-        raise UserError(f"task {NAME}: {problem}") from None
-    except ValueError as problem:
-        raise UserError(f"task.{problem}") from None
     scale = _spread(drawn[2].y)
     test, val, train = (_asked(rule, p, part, seen, scale) for part, seen in enumerate(drawn))
 
     def later(part: int) -> tuple[Trajectories, np.ndarray | None]:
         if part == 0:
             return train, None
-        try:
-            tracks = _flocks(rule, p, 2 + part, p.n_train).y
-        except SimulationError as problem:
-            raise UserError(f"task {NAME}: part {part} of the training data: {problem}") from None
-        return _asked(rule, p, 2 + part, _drawn(rule, p, 2 + part, tracks), scale), None
+        with _told():
+            from physics_models.strangers import flocks
+
+            seed = p.seed_of(2 + part)
+            tracks = flocks(rule, seed, p.n_train, p.start, p.spacing, p.points, keep=False).y  # seen once
+            return _asked(rule, p, 2 + part, _drawn(rule, p, 2 + part, tracks), scale), None
 
     answers = 1 if p.question == "group" else drawn[0].members.shape[1]
     facts: dict[str, Any] = {
@@ -120,18 +125,39 @@ def detection(rule: System, options: Detection, say: Callable[[str], None] = lam
     )  # fmt: skip
 
 
-def _flocks(rule: System, p: Detection, part: int, n: int) -> Reference:
-    from physics_models.strangers import flocks
+@contextmanager
+def _told() -> Iterator[None]:
+    """What cannot be simulated is the user's mistake."""
+    try:
+        yield
+    except SimulationError as problem:
+        raise UserError(f"task {NAME}: {problem}") from None
+    except ValueError as problem:
+        raise UserError(f"task.{problem}") from None
 
-    return flocks(rule, p.seed_of(part), n, p.start, p.spacing, p.points)
+
+def _check_size(rule: System, p: Detection, count: int) -> None:
+    """Refuse at once what would fill the memory after hours."""
+    from physics_models.strangers import SUBSTEPS
+
+    # Held at one time: two solutions and their difference, tracks and cases, at every substep.
+    needed = 6 * 8 * count * p.points * SUBSTEPS * math.prod(rule.state_shape)
+    memory = host_info()["memory_bytes"]
+    if memory and needed > memory:
+        raise UserError(
+            f"task {NAME}: {count} groups seen at {p.points} points need about {needed / 1e9:.3g} GB of memory, more "
+            f"than the {memory / 1e9:.3g} GB here: lower task.n_train, or draw new ones on the way with task.fresh=true"
+        )
 
 
 def _drawn(rule: System, p: Detection, part: int, tracks: np.ndarray) -> Cases:
-    """Cases of which every other one is a flock, or in which half of the agents are."""
+    """Cases of which half are flocks, or of whose agents half are members; which ones is drawn."""
     from physics_models.strangers import cases
 
-    n, agents = len(tracks), rule.state_shape[0]
-    strangers = np.where(np.arange(n) % 2 == 0, 0, agents) if p.question == "group" else np.full(n, agents // 2)
+    half, agents = len(tracks) // 2, rule.state_shape[0]
+    rng = np.random.default_rng([p.seed_of(part), STREAM, 1])
+    some = np.zeros(half, int) if p.question == "group" else rng.integers(1, agents, size=half)
+    strangers = rng.permutation(np.concatenate([some, agents - some]))
     return cases(rule, tracks, strangers, p.spacing, p.seed_of(part))
 
 

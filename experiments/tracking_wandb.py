@@ -218,11 +218,15 @@ def why_unreachable(url: str, timeout_s: float) -> str | None:
         except urllib.error.HTTPError as error:
             answer.append(None if error.code < 500 else f"{url} answers with status {error.code}")
         except Exception as error:
-            answer.append(f"{url} cannot be reached ({getattr(error, 'reason', None) or error})")
+            reason = getattr(error, "reason", None) or error
+            answer.append(silent() if isinstance(reason, TimeoutError) else f"{url} cannot be reached ({reason})")
+
+    def silent() -> str:
+        return f"{url} did not answer within {time.monotonic() - started:.0f} s"
 
     # The thread is for the limit: name resolution has none of its own, and a socket's is per packet.
     started = time.monotonic()
     thread = threading.Thread(target=ask, name="tracking-probe", daemon=True)
     thread.start()
     thread.join(timeout_s)
-    return answer[0] if answer else f"{url} did not answer within {time.monotonic() - started:.0f} s"
+    return answer[0] if answer else silent()

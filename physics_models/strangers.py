@@ -8,9 +8,11 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from physics_models.base import Map, System
-from physics_models.cache import reference
+from physics_models.cache import initial_states, reference
+from physics_models.simulate import simulate
 from physics_models.solution import Reference
 
+POOL = 64  # other flocks among which strangers come from the one as fast as theirs
 SUBSTEPS = 8  # of a sampling interval, at which tracks are known; a step of the solver takes two of them
 STREAM = 2**32 + 16  # of what is drawn for a case, beyond the initial states
 MOST_ERROR = 1e-6  # of the members' motion, by halving the step
@@ -28,21 +30,24 @@ class Cases:
     error: float
 
 
-def flocks(system: System, seed: int, n: int, start: float, interval: float, points: int) -> Reference:
+def flocks(
+    system: System, seed: int, n: int, start: float, interval: float, points: int, keep: bool = True
+) -> Reference:
     """n flocks of the system, seen from `start` on: what `cases` are made of. `y` (n, T', N, 4): states of `points`
-    points, `interval` apart, and of `SUBSTEPS` - 1 between any two of them.
+    points, `interval` apart, and of `SUBSTEPS` - 1 between any two of them. `keep`: in the cache, as `reference` does.
 
     Raises ValueError for systems whose agents have no velocities or know places or directions, and what `reference`
     raises.
     """
     s = system.structure
     if s.agents is None or s.order != 2 or s.space_dim != 2 or s.box is not None or isinstance(system, Map):
-        raise ValueError("the rule must be one of agents with velocities in an open plane, which flow in time")
+        raise ValueError("system must be one of agents with velocities in an open plane, which flow in time")
     missing = [name for name in ("translation", "rotation", "time") if name not in s.symmetries]
     if missing:
-        raise ValueError(f"the rule must be the same everywhere and in all directions, but it lacks: {missing[0]}")
+        raise ValueError(f"system must be the same everywhere and in all directions, but it lacks: {missing[0]}")
     fine = start + interval / SUBSTEPS * np.arange((points - 1) * SUBSTEPS + 1)
-    found = reference(system, seed, n, np.concatenate([[0.0], fine]) if start > 0 else fine)
+    times = np.concatenate([[0.0], fine]) if start > 0 else fine
+    found = reference(system, seed, n, times) if keep else simulate(system, initial_states(system, seed, n), times)
     return replace(found, y=found.y[:, -len(fine) :])
 
 
@@ -50,12 +55,13 @@ def cases(system: System, tracks: np.ndarray, strangers: np.ndarray, interval: f
     """Groups of which some agents, from the first point on, are strangers: as many as `strangers` (R,) says of each.
 
     `tracks` (R, T', N, 4): those of `flocks`, with their `interval`. Each group is one of these flocks up to the first
-    point. Then its strangers, drawn at random from `seed`, are agents of another of the flocks, which was turned to fly
-    in the same mean direction: each stands at first in the place of an agent of the group, whose place in its own flock
-    was the nearest to that, and goes on as it went on there. The members go on by the equations, in which they feel the
-    strangers where they are. Groups with strangers thus begin with the density of a flock, and in a group of strangers
-    all speeds and headings, and so the polarisation, are those of a flock at all times: it is no flock because its
-    agents do not answer to their neighbours.
+    point. Then its strangers, drawn at random from `seed`, are agents of another of the flocks, as fast as theirs
+    (the nearest of `POOL`), which was turned to fly in the same mean direction: each stands at first in the place
+    of an agent of the group, whose place in its own flock was the nearest to that, and goes on as it went on there.
+    The members go on by the equations, in which they feel the strangers where they are. Groups with strangers thus
+    begin with the density of a flock and one common velocity, and in a group of strangers all speeds and headings,
+    and so the polarisation, are those of a flock at all times: it is no flock because its agents do not answer to
+    their neighbours.
 
     Raises ValueError for fewer than 2 groups and for too long an interval. Such surrogates, put together from the
     tracks of groups that never met, are a usual null model of collective motion.
@@ -64,12 +70,15 @@ def cases(system: System, tracks: np.ndarray, strangers: np.ndarray, interval: f
         raise ValueError(f"there must be 2 groups or more, for strangers come from others, but there are {len(tracks)}")
     n_agents, y, h = tracks.shape[2], tracks.copy(), interval / SUBSTEPS
     members = np.ones((len(tracks), n_agents), bool)
+    speeds = np.linalg.norm(tracks[:, 0, :, 2:].mean(axis=1), axis=-1)  # of whole flocks
     for row, own in enumerate(tracks):
         rng = np.random.default_rng([seed, STREAM, row])
-        other = int(rng.integers(len(tracks) - 1))
+        others = rng.integers(len(tracks) - 1, size=POOL)
+        others += others >= row
+        other = others[np.abs(speeds[others] - speeds[row]).argmin()]
         places = rng.choice(n_agents, strangers[row], replace=False)
         members[row, places] = False
-        flock = _turned(tracks[other + (other >= row)], own[0])
+        flock = _turned(tracks[other], own[0])
         came = flock[:, _nearest(own[0, :, :2], flock[0, :, :2], places)]
         came[..., :2] += own[0, places, :2] - came[0, :, :2]
         y[row][:, places] = came
@@ -81,7 +90,7 @@ def cases(system: System, tracks: np.ndarray, strangers: np.ndarray, interval: f
             y[mixed] = _followed(system, y[mixed], members[mixed], h, 2)
             error = float(np.abs(y[mixed][:, ::4] - rough[:, ::4]).max()) / 15  # of fourth order
         if not error <= MOST_ERROR:
-            raise ValueError(f"interval must be shorter: at {interval:g} the members' motion is off by {error:.1g}")
+            raise ValueError(f"spacing must be shorter: at {interval:g} the members' motion is off by {error:.1g}")
     return Cases(y[:, ::SUBSTEPS], members, error)
 
 

@@ -15,7 +15,7 @@ from learners.tracks import answer, asked_of, needs_question
 class InteractionNetwork(Model):
     """Interaction network on raw tracks (Battaglia et al. 2016, arXiv 1612.00222), for questions about them.
 
-    z_i = net([own track, mean over j of pair(track of j seen from i)]): the score of agent i; a group's is their mean.
+    z_i = net([own track, mean over all j of pair(track of j seen from i)]): the score of agent i; a group's is their mean.
     A track seen from i is the sequence of relative positions and velocities, turned so that the mean velocity of i
     points along the first axis; its own is seen from its place half-way. Both networks have `depth` hidden layers of
     `width`. The answers are the same wherever the group is and however it is turned, and do not depend on the order of
@@ -39,9 +39,6 @@ class InteractionNetwork(Model):
 
     def advance(self, ops: Operations, info: TaskInfo, parts: Parts, y: Array, t: Array, h: Array) -> Array:
         xp, asked = ops.xp, asked_of(info)
-        d = asked.rule.structure.space_dim
-        if d != 2:
-            raise ValueError(f"space_dim must be 2, but it is {d}")
         spread = asked.tracks(info.std[None])
         states = xp.permute_dims(asked.tracks(y), (0, 2, 1, 3))  # (B, N, P, 4)
         x, v = (states[..., :2] / _size(spread[..., :2]), states[..., 2:] / _size(spread[..., 2:]))

@@ -23,7 +23,8 @@ class RuleResiduals(Model):
     seen (by trapezoids), the velocity less I(t) of an agent that obeys it is constant but for noise. The squared trends
     in time (least-squares slopes) of v - I, v and I, as logarithms, go through one small network, the same for all
     agents, whose output is an agent's score; a group's score is their mean. The parameters of the rule start at exp(u)
-    times the true ones, u uniform in ±`spread`, and are trained with the network, by the same loss.
+    times the true ones, u uniform in ±`spread`, and are trained with the network, by the same loss: it is the rule that
+    tells members best, which need not be the one that they obey.
     """
 
     spread: float = 0.5

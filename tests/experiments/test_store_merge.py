@@ -41,7 +41,7 @@ ONE = st.builds(
 SHARD = st.lists(ONE, max_size=3, unique_by=lambda record: record.identity)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(shards=st.lists(SHARD, min_size=2, max_size=3), compacted=st.lists(st.booleans(), min_size=3, max_size=3))
 def test_each_run_is_there_once_by_its_best_record(
     tmp_path_factory: pytest.TempPathFactory, shards: list[list[Record]], compacted: list[bool]

@@ -111,5 +111,5 @@ def test_a_rule_that_cannot_be_is_refused(system: Any, words: str) -> None:
 def test_too_coarse_and_too_few_are_refused() -> None:
     with pytest.raises(ValueError, match="2 groups or more"):
         cases(SYSTEM, strangers.flocks(SYSTEM, 3, COUNT, START, 0.1, 6).y[:1], np.ones(1, int), 0.1, 0)
-    with pytest.raises(ValueError, match="interval must be shorter"):
+    with pytest.raises(ValueError, match="spacing must be shorter"):
         drawn(2, 3.0)
