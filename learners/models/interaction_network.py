@@ -15,11 +15,11 @@ from learners.tracks import answer, asked_of, needs_question
 class InteractionNetwork(Model):
     """Interaction network on raw tracks (Battaglia et al. 2016, arXiv 1612.00222), for questions about them.
 
-    z_i = net([own track, mean over all j of pair(track of j seen from i)]): the score of agent i; a group's is their mean.
-    A track seen from i is the sequence of relative positions and velocities, turned so that the mean velocity of i
-    points along the first axis; its own is seen from its place half-way. Both networks have `depth` hidden layers of
-    `width`. The answers are the same wherever the group is and however it is turned, and do not depend on the order of
-    its agents, whatever the weights.
+    z_i = net([own track, mean over all j of pair(track of j seen from i)]): the score of agent i; a group's is
+    their mean. A track seen from i is the sequence of relative positions and velocities, turned so that the mean
+    velocity of i points along the first axis; its own is seen from its place half-way. Both networks have `depth`
+    hidden layers of `width`. The answers are the same wherever the group is and however it is turned, and do not
+    depend on the order of its agents, whatever the weights.
     """
 
     width: int = 64
