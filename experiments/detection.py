@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from experiments.errors import UserError
-from experiments.task import Task, content_hash
+from experiments.task import Task, content_hash, refuse_too_much
 from experiments.trajectories import Trajectories
-from hardware.devices import host_info
 from learners.base import Question
 from physics_models.base import System
 from physics_models.solution import SimulationError
@@ -85,13 +84,15 @@ class Detection:
 
 def detection(rule: System, options: Detection, say: Callable[[str], None] = lambda text: None) -> Task:
     """Simulate (or find in the cache) and label. Raises UserError for what cannot be."""
-    p = options
-    counts = (p.n_test, p.n_val, p.n_train)
-    _check_size(rule, p, sum(counts))
+    from physics_models.strangers import SUBSTEPS, flocks
+
+    p, counts = options, (options.n_test, options.n_val, options.n_train)
+    # Held at one time: two solutions and their difference, tracks and cases, at every substep.
+    needed = 6 * 8 * sum(counts) * p.points * SUBSTEPS * math.prod(rule.state_shape)
+    what, instead = f"{sum(counts)} groups seen at {p.points} points", "draw new ones on the way with task.fresh=true"
+    refuse_too_much(NAME, what, needed, f"lower task.n_train, or {instead}")
     say(f"simulating {sum(counts)} flocks of {RULE} (or finding them in the cache)")
     with _told():
-        from physics_models.strangers import flocks
-
         found = flocks(rule, p.seed_of(0), sum(counts), p.start, p.spacing, p.points)  # in one program
         parts = np.split(found.y, np.cumsum(counts)[:-1])
         drawn = [_drawn(rule, p, part, tracks) for part, tracks in enumerate(parts)]
@@ -102,8 +103,6 @@ def detection(rule: System, options: Detection, say: Callable[[str], None] = lam
         if part == 0:
             return train, None
         with _told():
-            from physics_models.strangers import flocks
-
             seed = p.seed_of(2 + part)
             tracks = flocks(rule, seed, p.n_train, p.start, p.spacing, p.points, keep=False).y  # seen once
             return _asked(rule, p, 2 + part, _drawn(rule, p, 2 + part, tracks), scale), None
@@ -134,20 +133,6 @@ def _told() -> Iterator[None]:
         raise UserError(f"task {NAME}: {problem}") from None
     except ValueError as problem:
         raise UserError(f"task.{problem}") from None
-
-
-def _check_size(rule: System, p: Detection, count: int) -> None:
-    """Refuse at once what would fill the memory after hours."""
-    from physics_models.strangers import SUBSTEPS
-
-    # Held at one time: two solutions and their difference, tracks and cases, at every substep.
-    needed = 6 * 8 * count * p.points * SUBSTEPS * math.prod(rule.state_shape)
-    memory = host_info()["memory_bytes"]
-    if memory and needed > memory:
-        raise UserError(
-            f"task {NAME}: {count} groups seen at {p.points} points need about {needed / 1e9:.3g} GB of memory, more "
-            f"than the {memory / 1e9:.3g} GB here: lower task.n_train, or draw new ones on the way with task.fresh=true"
-        )
 
 
 def _drawn(rule: System, p: Detection, part: int, tracks: np.ndarray) -> Cases:

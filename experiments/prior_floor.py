@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from experiments.errors import UserError
 from experiments.evaluate import MAX_SEGMENTS, PRIMARY, one_step_segments, thin
 from experiments.metrics.one_step_nrmse import OneStepNrmse
 from experiments.metrics.rollout_nrmse import RolloutNrmse
@@ -25,6 +27,9 @@ from physics_models.syntax import canonical
 if TYPE_CHECKING:
     from experiments.progress import Reporter
 
+log = logging.getLogger("experiments")
+
+EXPECTED = (UserError, ValueError, OSError, MemoryError, SimulationError)  # that a floor is not known for it
 ONE_STEP = "one_step_nrmse"
 METRICS = (PRIMARY, ONE_STEP)
 
@@ -99,6 +104,8 @@ def study_floors(
         try:
             rows.append(row | floor(held.task(tree), prior))
         except Exception as error:  # a file that is gone, a system that its own data refute, memory
+            if not isinstance(error, EXPECTED):
+                log.warning("the floor of %s, %s", row["task"], row["kind"], exc_info=True)  # a bug keeps its traceback
             rows.append(row | {"reason": " ".join(str(error).split()) or type(error).__name__})
     return rows
 

@@ -26,7 +26,7 @@ from physics_models.base import System
 from physics_models.interventions import InterventionError
 from physics_models.solution import SimulationError
 
-__all__ = ["NOISE_STREAM", "DataFile", "Protocol", "Task", "content_hash", "from_file", "simulated"]
+__all__ = ["NOISE_STREAM", "DataFile", "Protocol", "Task", "content_hash", "from_file", "refuse_too_much", "simulated"]
 
 
 @dataclass(frozen=True)
@@ -239,15 +239,23 @@ def content_hash(*parts: Trajectories) -> str:
 
 
 def _check_size(name: str, system: System, protocol: Protocol, count: int) -> None:
-    """Refuse at once what would fill the memory after hours."""
     points = round(protocol.horizon / protocol.spacing) + 1
     # Held at one time: the solutions at two tolerances, their difference, and what the splits copy.
-    needed, memory = 4 * 8 * count * points * math.prod(system.state_shape), host_info()["memory_bytes"]
-    if memory and needed > memory:
+    needed = 4 * 8 * count * points * math.prod(system.state_shape)
+    refuse_too_much(
+        name, f"{count} trajectories of {points} points", needed,
+        "lower task.n_train or task.horizon, raise task.spacing, or keep the training data on disk in task.shards "
+        "parts",
+    )  # fmt: skip
+
+
+def refuse_too_much(name: str, what: str, needed_bytes: int, instead: str) -> None:
+    """Refuse at once what would fill the memory after hours. Raises UserError."""
+    memory = host_info()["memory_bytes"]
+    if memory and needed_bytes > memory:
         raise UserError(
-            f"task {name}: {count} trajectories of {points} points need about {needed / 1e9:.3g} GB of memory, more "
-            f"than the {memory / 1e9:.3g} GB here: lower task.n_train or task.horizon, raise task.spacing, or keep the "
-            "training data on disk in task.shards parts"
+            f"task {name}: {what} need about {needed_bytes / 1e9:.3g} GB of memory, more than the "
+            f"{memory / 1e9:.3g} GB here: {instead}"
         )
 
 

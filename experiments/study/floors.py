@@ -38,7 +38,7 @@ def floors_of(study: Study, folder: Path, report: Reporter | None = None) -> Flo
             return None
         rows = study_floors(study, _read(folder / FILE), report)
     except Exception as error:
-        log.debug("floors of %s", study.name, exc_info=True)
+        log.warning("the floors of %s are left out", study.name, exc_info=True)  # a bug keeps its traceback
         return Floors((), notes=(f"No error floor could be computed: {error}.",))
     found = [row for row in rows if "reason" not in row]
     if found:

@@ -141,9 +141,10 @@ class Bootstrap:
         if len(self.jackknife) == 3 and len(self.levels) == 2:
             variances[:2] = np.maximum(variances[:2] - variances[2], 0)
         total = float(variances.sum())
-        if not total > 0:
+        if not 0 < total < np.inf:
             return total, float(counts.max() - 1)
-        return float(np.sqrt(total)), total**2 / float((variances**2 / (counts - 1)).sum())
+        shares = variances / total  # whose squares are numbers where those of tiny variances are not
+        return float(np.sqrt(total)), 1 / float((shares**2 / (counts - 1)).sum())
 
     @property
     def _widening(self) -> float:

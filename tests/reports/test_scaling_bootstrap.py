@@ -1,5 +1,7 @@
 """The cluster bootstrap: intervals cover at their level, what is shared drops out of a difference, clusters matter."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -173,6 +175,9 @@ def test_two_crossed_factors_have_the_variance_of_their_mean(seed, effects):
     error, degrees = mean._spread(0)
     assert error**2 == pytest.approx(cells + max(rows - cells, 0) + max(columns - cells, 0))
     assert min(a, b) - 1 <= degrees * (1 + 1e-9) and degrees <= a + b + a * b
+    for unit in (1e-140, 1e140):  # at which the squares of variances are no numbers any more
+        scaled = replace(mean, jackknife=tuple(jack * unit for jack in mean.jackknife))
+        assert scaled._spread(0) == pytest.approx((error * unit, degrees))
 
 
 def test_expanded_tails_come_down_to_the_plain_ones():
