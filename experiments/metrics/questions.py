@@ -9,6 +9,8 @@ from experiments.task import Task
 from experiments.trajectories import Segments
 from learners.base import asked
 
+ERRORS = ("brier_score", "rollout_nrmse")  # of answers, that fall with cost; the first is of answers only
+
 
 def scored(task: Task, true: Segments, predicted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(n,) scores, NaN where a prediction failed, and (n,) labels, 0 or 1, of all answers in all segments."""

@@ -10,8 +10,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from experiments import detection
 from experiments.config_tree import Template
 from experiments.errors import UserError
+from experiments.metrics.questions import ERRORS
 from experiments.record import REFERENCE, RUN
 from experiments.study.check_spec import DEFAULT_SEEDS
 from experiments.study.labels import GROUPS
@@ -84,6 +86,7 @@ def _product(study: Study, block: Mapping[str, tuple[Any, ...]], choices: dict[s
     """One choice of groups, and all values of the block's axes. A reference is the same whatever a model's are."""
     template = _template(tuple(sorted(choices.items())))
     model = models.load(template.keys["model.name"])
+    _check_metric(study, str(template.keys["task.name"]))
     fixed: dict[str, Any] = {}
     axes: dict[str, list[Any]] = {}
     rates: list[float | None] = [None]
@@ -119,6 +122,17 @@ def _product(study: Study, block: Mapping[str, tuple[Any, ...]], choices: dict[s
         except UserError as error:
             raise UserError(f"{_where(choices)}: {error}") from None
         yield tree, role, choices, lanes
+
+
+def _check_metric(study: Study, task: str) -> None:
+    if task == detection.NAME:
+        if study.metric not in ERRORS:
+            raise UserError(
+                f"{task} asks questions, whose errors are {' and '.join(ERRORS)}: set metric to one of them, not to "
+                f"{study.metric}, which its runs do not have"
+            )
+    elif study.metric == ERRORS[0]:
+        raise UserError(f"{study.metric} is an error of answers, and {task} asks no question: set another metric")
 
 
 @functools.lru_cache(maxsize=4096)

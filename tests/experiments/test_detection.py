@@ -20,8 +20,11 @@ from experiments.job import Job, Lane
 from experiments.main_job import load_task
 from experiments.metrics.calibration import auroc
 from experiments.metrics.discovery import metrics
+from experiments.metrics.questions import ERRORS
 from experiments.progress import Reporter
 from experiments.show.groups import unexplained
+from experiments.study.expand import shapes
+from experiments.study.spec import parse
 from experiments.task import Task
 from hardware.devices import Device
 from learners.backends.base import Recipe
@@ -180,3 +183,18 @@ def test_a_run_and_a_picture(tmp_path: Path, capsys: pytest.CaptureFixture[str])
         words = [*SMALL, f"task.question={question}", "--out", str(tmp_path / question)]
         assert main(["show", "flock_detection", *words]) == 0
         assert (tmp_path / question / "flock_detection.png").stat().st_size > 20_000
+
+
+def test_a_study_of_answers_fits_an_error_of_answers(task: Task) -> None:
+    of_answers = [name for name in metrics.names() if metrics.load(name)().applies(task)]
+    assert set(ERRORS) == {name for name in of_answers if metrics.load(name).direction == "lower"} - {
+        "expected_calibration_error"  # which says nothing of how much is known: 0 for always saying 1/2
+    }
+    text = {"black_box": ["mlp"], "references": [], "grid": {"task": ["flock_detection"], "model": ["mlp"]}}
+    for metric in ERRORS:
+        assert list(shapes(parse("one", json.dumps({**text, "metric": metric}))))
+    with pytest.raises(UserError, match="asks questions, whose errors are brier_score and rollout_nrmse"):
+        shapes(parse("one", json.dumps(text)))
+    with pytest.raises(UserError, match="pendulum asks no question"):
+        grid = {"task": ["pendulum"], "model": ["mlp"]}
+        shapes(parse("one", json.dumps({**text, "grid": grid, "metric": "brier_score"})))
