@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +23,16 @@ os.environ |= {
     "JAX_PLATFORMS": "cpu",
     "WANDB_MODE": "offline",
 }
+
+
+@pytest.fixture(autouse=True)
+def signals_of_one_test() -> Iterator[None]:
+    """A command that runs in this process has handlers of its own, and may end with signals ignored."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        if handler is not None and signal.getsignal(number) is not handler:
+            signal.signal(number, handler)
 
 
 @pytest.fixture(autouse=True)

@@ -5,11 +5,10 @@ from __future__ import annotations
 import itertools
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -89,7 +88,7 @@ def no_figure(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def here(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> Iterator[Callable[..., Done]]:
+) -> Callable[..., Done]:
     """The same in this process, which saves the imports: `here("list", "model")`, in an empty folder."""
     from experiments.cli import main
 
@@ -98,7 +97,6 @@ def here(
     folder = tmp_path / "here"
     folder.mkdir()
     monkeypatch.chdir(folder)
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def run(*words: str) -> Done:
         capsys.readouterr()
@@ -110,9 +108,7 @@ def here(
         out, err = capsys.readouterr()
         return Done(code, out, err, time.perf_counter() - started)
 
-    yield run
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
+    return run
 
 
 @pytest.fixture
