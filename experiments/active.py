@@ -75,7 +75,7 @@ class Committee:
         for k in np.flatnonzero(still.any(axis=0)):
             out = still[:, k]
             found[:, k] = np.linalg.solve(gram - weighted[out].T @ x[out], target[:, k])
-            self.flop += 2 * int(out.sum()) * f * f + 2 * f**3 // 3
+            self.flop += 2 * int(out.sum()) * f * f + 2 * f**3 // 3 + 2 * f * f
         return found
 
     def disagreement(self, y0: np.ndarray, held: np.ndarray | None, lengths: np.ndarray) -> np.ndarray:

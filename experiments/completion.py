@@ -82,7 +82,7 @@ def candidates(words: Sequence[str]) -> list[str]:
     if verb not in ("run", "check"):
         return _starting(known_flags, current)
     hardware = known.pop("catalogue")
-    del known["metric"], known["grid"]  # no settings
+    del known["metric"], known["grid"], known["dysts"]  # no settings
     if sign:
         values = known.get(key) or CHOICES.get(key, ())
         if verb == "check" and key == "device":

@@ -13,6 +13,7 @@ from experiments import detection
 from experiments.config_tree import REAL_DATA, check_choice, composed, group_names
 from experiments.errors import UserError, nearest
 from experiments.prior import DEFAULT, check_prior
+from experiments.refusals import refuse_idle_keys, refuse_sets
 from experiments.task import DataFile, Protocol
 from hardware import catalogue
 from learners.backends import NAMES as BACKENDS
@@ -47,7 +48,10 @@ def load(task: str | None, overrides: Sequence[str]) -> Settings:
     for name in [task, *(word.removeprefix("study=") for word in overrides if word.startswith("study="))]:
         if name in group_names("study"):
             raise UserError(f"{name} is a study, which is run by python -m experiments sweep study={name}")
-    return settings(composed([f"task={task}", *overrides] if task is not None else overrides))
+    found = settings(composed([f"task={task}", *overrides] if task is not None else overrides))
+    refuse_idle_keys(found.tree, overrides)
+    refuse_sets(found)
+    return found
 
 
 def settings(tree: dict[str, Any]) -> Settings:
@@ -90,7 +94,7 @@ def settings(tree: dict[str, Any]) -> Settings:
             raise UserError(f"task.{error}") from None
     model = model_from(tree["model"])
     prior = tree.get("prior", {"kind": DEFAULT})  # a plan of an older version says nothing of priors
-    check_prior(prior, model, tree["model"]["name"], task["name"], system)
+    check_prior(prior, model, tree["model"]["name"], task["name"], system, task["name"] == detection.NAME)
     return Settings(
         tree=tree | {"references": list(dict.fromkeys(tree["references"])), "targets": targets},
         seeds=tuple(seeds),

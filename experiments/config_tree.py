@@ -8,7 +8,6 @@ import logging
 import re
 import typing
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_module
@@ -19,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from experiments import detection
+from experiments.config_errors import CONFIGS, REAL_DATA, check_switch, explained, instead
 from experiments.errors import UserError, nearest
 from experiments.task import DataFile, Protocol
 from learners.backends.base import Recipe
@@ -27,8 +27,6 @@ from learners.learner import Budget
 from physics_models.discovery import systems
 from physics_models.priors.discovery import priors
 
-CONFIGS = Path(__file__).parent.parent / "configs"
-REAL_DATA = "trajectories"
 GROUPS = ("task", "model", "prior", "budget", "training", "tracking", "experiment")
 LISTS = "seed|targets|references|task.variables|task.hidden|task.ood"  # keys of which `key=a,b` is a list
 PATHS = "runs|task.path"  # keys whose value is taken as it is written
@@ -83,12 +81,13 @@ class Template:
             if "=" in key:
                 raise UserError(f"there is no key {key}")
             _check_keys([key], self._tree)
+            check_switch(key, OmegaConf.select(self._tree, key), value)
             try:  # in place: it decides how a value is read, and the values of `tree` are told by the caller
                 OmegaConf.update(self._tree, key, list(value) if isinstance(value, tuple) else value, merge=True)
             except OverflowError:  # a whole number of hundreds of digits for a float
                 raise UserError(f"{key} must be below 1e308, but it has {len(str(value))} digits") from None
             except OmegaConfBaseException as error:
-                raise UserError(_explain(error, [f"{key}={value}"])) from None
+                raise UserError(explained(error, [f"{key}={value}"])) from None
             found = OmegaConf.select(self._tree, key)
             self._values[known] = OmegaConf.to_container(found) if OmegaConf.is_config(found) else found
         return self._values[known]
@@ -141,10 +140,11 @@ def _composed(choices: list[str], keys: list[str]) -> DictConfig:
             tree = compose("config", overrides=choices)
         _check_keys(keys, tree)
         for override in OverridesParser.create().parse_overrides(keys):
+            check_switch(override.key_or_group, OmegaConf.select(tree, override.key_or_group), override.value())
             OmegaConf.update(tree, override.key_or_group, override.value(), merge=True)
         return tree
     except (HydraException, OmegaConfBaseException) as error:
-        raise UserError(_explain(error, [*choices, *keys])) from None
+        raise UserError(explained(error, [*choices, *keys])) from None
 
 
 def _checked(word: str) -> str:
@@ -177,7 +177,7 @@ def _check_keys(words: list[str], tree: DictConfig) -> None:
     known = dict(_flatten(OmegaConf.to_container(tree)))
     for key in [word.split("=")[0] for word in words]:
         if key not in known:
-            raise UserError(f"there is no key {key}{nearest(key, known)}")
+            raise UserError(f"there is no key {key}{instead(key, known)}")
         if isinstance(known[key], dict):
             raise UserError(f"{key} is several settings: {', '.join(f'{key}.{name}' for name in known[key])}")
 
@@ -191,25 +191,6 @@ def nearest_key(wrong: str, words: Sequence[str]) -> str:
     except UserError as error:
         return "".join(str(error).partition(";")[1:])
     return f"; did you mean {wrong}=…?"
-
-
-def _explain(error: Exception, words: list[str]) -> str:
-    """Hydra's complaint as one line that names the key and what it must be."""
-    cause = f"{error}\n{error.__cause__ or error.__context__ or ''}"
-    full = re.search(r"full_key: (\S+)", cause)
-    if preset := re.search(r"In 'experiment/(\w+)': ConfigKeyError", cause):
-        own = "override /task" in (CONFIGS / "experiment" / f"{preset[1]}.yaml").read_text()
-        hint = "; it brings its own task: leave yours out" if own else ""
-        return f"experiment={preset[1]} sets {full[1] if full else 'a key'}, which the task named does not have{hint}"
-    if full:
-        given = next((word.partition("=")[2] for word in words if word.startswith(f"{full[1]}=")), "that")
-        kind = re.search(r"could not be converted to (\w+)", cause)
-        must = f"must be a {_KINDS.get(kind[1], kind[1].lower())}, but it is" if kind else "cannot be"
-        return f"{full[1]} {must} {given}"
-    return cause.split("\n")[0]
-
-
-_KINDS = {"Integer": "whole number", "Float": "number", "Bool": "true or false"}
 
 
 def _group_choices(group: str) -> list[str]:
@@ -268,7 +249,8 @@ def _check_group(group: str, name: Any) -> None:
     try:
         kind = systems.load(name)
     except (KeyError, ValueError) as error:
-        raise UserError(f"task={name}: {error.args[0]}") from None
+        text = error.args[0]
+        raise UserError(f"task={text}" if text.startswith(name) else f"task={name}: {text}") from None
     family, _, member = name.partition("/")
     schema = _structured(Protocol, [("name", str, name), ("system", *_nested(_structured(kind)))])
     unit = kind().time_scale

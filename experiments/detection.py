@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from experiments.errors import UserError
+from experiments.protocol import check_divides
 from experiments.task import Task, content_hash, refuse_too_much
 from experiments.trajectories import Trajectories
 from learners.base import Question
@@ -66,8 +67,7 @@ class Detection:
                 raise ValueError(f"{name} must be 0 or more, but it is {getattr(self, name)}")
         if self.spacing > self.horizon:
             raise ValueError(f"spacing must be at most the horizon ({self.horizon}), but it is {self.spacing}")
-        if abs(self.horizon / self.spacing - round(self.horizon / self.spacing)) > 1e-6:
-            raise ValueError(f"spacing must divide the horizon ({self.horizon}) evenly, but it is {self.spacing}")
+        check_divides(self.spacing, self.horizon)
 
     @property
     def points(self) -> int:

@@ -65,7 +65,15 @@ class Source:
         ends = np.cumsum([p.n_test, p.n_val, *([p.n_train] if p.shards == 1 else [])])
         found = self._reference(p.data_seed, int(ends[-1]))
         if isinstance(found, Trajectories):
-            return [found.select(rows) for rows in np.split(np.arange(ends[-1]), ends[:-1])]
+            parts = [found.select(rows) for rows in np.split(np.arange(ends[-1]), ends[:-1])]
+            for name, part in zip(("test", "validation", "training"), parts, strict=True):
+                if part.lengths.max() < 2:
+                    raise SimulationError(
+                        f"on_blow_up=cut must leave something of a {name} trajectory, but each blows up within an "
+                        f"eighth of the horizon, the first of all at t = {self.facts['first_blow_up_time']:.3g}: check "
+                        "the equations and the initial states, or shorten task.horizon"
+                    )
+            return parts
         return [self._common(y) for y in np.split(found.y, ends[:-1])]
 
     def held_out(self) -> tuple[Trajectories, Trajectories]:

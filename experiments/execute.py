@@ -113,7 +113,7 @@ class Execution:
         if not ood.asked(job.task):
             return
         with self.meter.phase("data"):
-            sets = ood.sets(job.task)
+            sets = ood.sets(job.task, self.report.say)
         with self.meter.phase("compile"):
             programs = ood.programs(learner, job.task, sets)
         with self.meter.phase("evaluate"):

@@ -28,12 +28,13 @@ GRID = re.compile(r"^  (\w+): \{g_per_kwh: ([\d.]+), year: (\d+), source: (\w+)(
 
 
 class Listing(dict[str, dict[str, str]]):
-    """Names with descriptions, by kind. Of the grids, which are many, the first stands for all, with their number;
-    asked for by name, as in `listing["grid"]`, they are all there.
+    """Names with descriptions, by kind. Of the grids and the systems of dysts, which are many, the first stands for
+    all; asked for by name, as in `listing["grid"]`, they are all there.
     """
 
     def __getitem__(self, group: str) -> dict[str, str]:
-        return grids() if group == "grid" else super().__getitem__(group)
+        all_of = {"grid": grids, "dysts": dysts}
+        return all_of[group]() if group in all_of else super().__getitem__(group)
 
 
 def catalogue() -> Listing:
@@ -43,6 +44,7 @@ def catalogue() -> Listing:
     tasks |= systems.examples()
     kinds = {
         "task": dict(sorted(tasks.items())),
+        "dysts": {"dysts/Aizawa": "One task of many: list dysts shows all of the package dysts that can be used."},
         "model": models.summaries(),
         "prior": priors.summaries(),
         "metric": metrics.summaries(),
@@ -55,6 +57,13 @@ def catalogue() -> Listing:
         "tracking": _yaml("tracking"),
     }
     return Listing(kinds)
+
+
+def dysts() -> dict[str, str]:
+    """The systems of dysts that can be used, none if it is not installed. It imports NumPy, and tries them all."""
+    from physics_models.from_dysts import names
+
+    return dict.fromkeys((f"dysts/{name}" for name in names()), "")
 
 
 def grids() -> dict[str, str]:

@@ -19,6 +19,7 @@ from experiments.evaluate import PRIMARY
 from experiments.job import Job, Lane
 from experiments.progress import Reporter
 from experiments.record import REFERENCE, Record
+from experiments.refusals import refuse_skipped
 from experiments.run import Interrupted, run
 from experiments.store import Store, StoreError
 from experiments.task import Task, from_file, simulated
@@ -101,6 +102,7 @@ def _jobs(settings: Settings, device: Device, report: Reporter) -> list[Job]:
     )  # fmt: skip
     jobs = [*_references(main, settings), main]
     _check(jobs)
+    refuse_skipped(settings, main.model.skip(main.info, tree["backend"]))
     if main.model.learning in ("least_squares", "gauss_newton"):
         report.say(f"{main.name} has an end of its own: the budget does not stop it")
     return jobs

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from experiments.evaluate import PRIMARY, Evaluation
+from experiments.evaluate import PRIMARY, Evaluation, thin
 from experiments.metrics.ratios import interventional_ratio
 from experiments.ood_sets import Shifted, asked, sets
 from experiments.ood_told import told_of, told_terms
@@ -49,11 +49,18 @@ def evaluate(
     learner: Learner, task: Task, sets: dict[str, Shifted | str], results: Evaluation,
     compiled: dict[str, Predict | str] | None = None,
 ) -> None:  # fmt: skip
-    """Add each set's errors to the results of every seed: the primary metric, its ratio to the one in distribution, and
-    the one-step error. They are None, with the reason in `facts`, for a model that cannot do a set, and absent, with
-    the reason in `facts`, for a set that this task does not have. `compiled`: the `programs`, made here by default."""
+    """Add each set's errors to the results of every seed: the primary metric, its ratio to the one on test data, and
+    the one-step error. For a set whose rollouts all begin where trajectories do, the ratio is to test rollouts that do:
+    by how much beginnings are harder than what follows depends on the model, and says nothing of who acted. They are
+    None for a model that cannot do a set, and absent for a set that this task does not have, with the reason in
+    `facts`. `compiled`: the `programs`, made here by default.
+    """
     compiled = programs(learner, task, sets) if compiled is None else compiled
     facts: dict[str, dict[str, str]] = {"ood": {}, "ood_skipped": {}}
+    everywhere = [row.get(PRIMARY) for row in results.metrics]
+    at_first = None
+    if any(not isinstance(shifted, str) and shifted.from_start for shifted in sets.values()):
+        at_first = _errors_from_start(learner, task)
     for name, shifted in sets.items():
         if isinstance(shifted, str):
             facts["ood_skipped"][name] = f"no such set: {shifted}"
@@ -70,9 +77,10 @@ def evaluate(
         errors = [_errors(predict(true), true, shifted.counts, scale) for true, scale in (
             (shifted.rollouts, task.scales.std), (shifted.steps, task.scales.step_std),
         )]  # fmt: skip
+        inside = at_first if shifted.from_start and at_first is not None else everywhere
         for seed, row in enumerate(results.metrics):
-            inside = row.get(PRIMARY)
-            ratio = errors[0][seed] / inside if inside else None
+            usual = inside[seed]
+            ratio = errors[0][seed] / usual if usual else None
             row |= dict(zip(keys, (errors[0][seed], errors[1][seed], ratio), strict=True))
     if acting := [name for name, shifted in sets.items() if _somebody_acts(shifted, task)]:
         results.units["interventional_ratio"] = DETAIL
@@ -130,6 +138,16 @@ def _predictor(learner: Learner, task: Task, shifted: Shifted) -> Predict:
             raise ValueError("nobody can act on a state that is not observed whole")
         return lambda true: _held(here, shifted.system, action, true)
     return lambda true: here.predict(true.y[:, 0], true.times, clock=true.times[:, 0])[0]
+
+
+def _errors_from_start(learner: Learner, task: Task) -> list[float]:
+    """By seed: the primary error of the test data's rollouts that begin where their trajectories do."""
+    unit = task.segments["test"]
+    begins = unit.times[:, 0] == task.test.times[unit.trajectory, 0]
+    first = thin(Segments(unit.times[begins], unit.y[begins], unit.mask[begins], unit.trajectory[begins]))
+    told = learner.info.told is not None
+    predicted = learner.predict(first.y[:, 0], first.times, clock=task.clock(first, task.test, told))[0]
+    return _errors(predicted, first, np.ones(task.test.state_shape, bool), task.scales.std)
 
 
 def _held(learner: Learner, system: System, action: Intervention, true: Segments) -> np.ndarray:

@@ -5,12 +5,14 @@ A set is drawn when it is first asked for, from a system that is not quite that 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
 from experiments.evaluate import full_segments, one_step_segments, thin
 from experiments.ood_told import with_known
+from experiments.protocol import Protocol
 from experiments.task import Task
 from experiments.trajectories import Segments, Trajectories
 from physics_models.base import System
@@ -40,7 +42,8 @@ SAME = 1e-9  # of its size: what a quantity that is the same from all starts may
 @dataclass(frozen=True, eq=False)
 class Shifted:
     """A test set. `system`: what the truth follows. `counts` (*state): the entries that errors are taken over: not what
-    is held, and of a cut edge the agent at its end alone, the others being as they were. `says`: what is changed."""
+    is held, and of a cut edge the agent at its end alone, the others being as they were. `says`: what is changed.
+    `from_start`: whether all rollouts begin where trajectories do, as what happens at a given time asks."""
 
     system: System
     rollouts: Segments
@@ -48,35 +51,69 @@ class Shifted:
     counts: np.ndarray
     says: str
     intervention: Intervention | None = None
+    from_start: bool = False
 
 
 def asked(task: Task) -> bool:
     return task.source is not None and bool(task.source.protocol.ood_sets)
 
 
-def sets(task: Task) -> dict[str, Shifted | str]:
+def sets(task: Task, say: Callable[[str], None] = lambda text: None) -> dict[str, Shifted | str]:
     """The task's sets by name, or the reason why there is none. Simulated (or found in the cache) once."""
     source = task.source
     if source is None:
         return {}
-    for name in source.protocol.ood_sets:
-        if name not in source.shifted:
-            try:
-                source.shifted[name] = _made(task, name)
-            except (InterventionError, SimulationError, ValueError) as reason:
-                source.shifted[name] = str(reason)
-    return {name: source.shifted[name] for name in source.protocol.ood_sets}
+    found, asked_for = source.shifted, source.protocol.ood_sets
+    missing = [name for name in asked_for if name not in found]
+    for name in missing:
+        if reason := why_none(source.system, source.protocol, name):
+            found[name] = reason
+            continue
+        say(f"simulating the test set {name} (or finding it in the cache)")
+        try:
+            found[name] = _made(task, name)
+        except (InterventionError, SimulationError, ValueError) as reason:
+            found[name] = str(reason)
+    reasons = dict.fromkeys(found[name] for name in missing if isinstance(found[name], str))
+    for reason in reasons:
+        say(f"no test set {', '.join(name for name in missing if found[name] == reason)}: {reason}")
+    return {name: found[name] for name in asked_for}
+
+
+def why_none(system: System, protocol: Protocol, name: str) -> str | None:
+    """Why this system cannot have a set, as far as that is known with nothing simulated; or None."""
+    unit, size = min(system.time_scale, protocol.horizon), np.ones(len(system.variables))  # no reason depends on them
+    try:
+        _changed(system, protocol, name, 0 * size, size, unit)
+    except ValueError as reason:
+        return str(reason)
+    return None
 
 
 def _made(task: Task, name: str) -> Shifted:
-    assert task.source is not None
-    system = task.source.system
+    source = task.source
+    assert source is not None
+    changed, action, counts = _changed(source.system, source.protocol, name, source.mean, source.std, task.horizon)
+    if name == "new_starts":
+        return _set(task, name, changed, f"starts {WIDTH:g} times as far from the law's mean")
+    if action is None:
+        return _set(task, name, changed, f"rollouts {LONGER} times as long", duration=LONGER * task.horizon)
+    # What happens at a given time happens to rollouts from the start alone.
+    timed = isinstance(action, Kick | Predator)
+    return _set(task, name, changed, _says(action), action, counts, from_start=timed)
+
+
+def _changed(
+    system: System, protocol: Protocol, name: str, mean: np.ndarray, std: np.ndarray, unit: float
+) -> tuple[System, Intervention | None, np.ndarray]:
+    """What the truth of a set follows, who acts on it, and the entries that count. Raises ValueError for no such set.
+
+    `mean`, `std`: of the training data, by variable; `unit`: the time that rollouts take.
+    """
     kind, _, which = name.partition(":")
-    if kind == "new_starts":
-        return _set(task, name, wider(system, WIDTH), f"starts {WIDTH:g} times as far from the law's mean")
-    if kind == "longer_horizon":
-        return _set(task, name, system, f"rollouts {LONGER} times as long", duration=LONGER * task.horizon)
-    action = _action(task, kind, which)
+    if kind in ("new_starts", "longer_horizon"):
+        return wider(system, WIDTH) if kind == "new_starts" else system, None, np.ones(system.state_shape, bool)
+    action = _action(system, kind, which, mean, std, unit)
     changed = with_known(action.apply(system))
     counts = np.ones(changed.state_shape, bool)
     if isinstance(action, Clamp):
@@ -85,17 +122,18 @@ def _made(task: Task, name: str) -> Shifted:
         counts = Clamp(agent=action.target).entries(system)
     if not counts.any():
         raise InterventionError("everything would be held: nothing is left to predict")
-    # What happens at a given time happens to rollouts from the start alone.
-    timed = isinstance(action, Kick | Predator)
-    return _set(task, name, changed, _says(action), action, counts, from_start=timed)
+    if not counts[..., _seen(system, protocol)].any():
+        raise InterventionError("what is observed is held")
+    return changed, action, counts
 
 
-def _action(task: Task, kind: str, which: str) -> Intervention:
+def _seen(system: System, protocol: Protocol) -> list[int]:
+    return [k for k, variable in enumerate(system.variables) if variable not in protocol.hidden]
+
+
+def _action(system: System, kind: str, which: str, mean: np.ndarray, std: np.ndarray, unit: float) -> Intervention:
     """The intervention of a set, sized by the training data."""
-    assert task.source is not None
-    system, d = task.source.system, task.source.system.structure.space_dim
-    agents = system.structure.agents
-    std = task.source.std
+    d, agents = system.structure.space_dim, system.structure.agents
     if kind == "changed_parameter":
         named = [name for name in system.parameters if system.values[name] != 0]
         if not named:
@@ -111,16 +149,16 @@ def _action(task: Task, kind: str, which: str) -> Intervention:
         # The last of those that anything acts on: a charge or a clock is none.
         k = max(k for k, name in enumerate(system.variables) if name not in given_variables(system))
         agent = None if agents is None else 0
-        return Kick(2 * float(std[k]), 0.2 * task.horizon, 0.2 * task.horizon, system.variables[k], agent)
+        return Kick(2 * float(std[k]), 0.2 * unit, 0.2 * unit, system.variables[k], agent)
     if kind == "predator":
         if agents is None or system.structure.order != 2:
             raise InterventionError(f"{type(system).__name__} has no agents with velocities for a predator to drive")
-        mean, reach = task.source.mean[:d], float(std[:d].mean())
+        reach = float(std[:d].mean())
         across = np.zeros(d)
         across[0] = 2 * reach
         # Along the first axis through where the agents are; close by, it turns a velocity around in a time unit.
-        strength = 3 * float(std[d : 2 * d].mean()) / (reach * task.horizon)
-        start, velocity = mean - across, 2 * across / task.horizon
+        strength = 3 * float(std[d : 2 * d].mean()) / (reach * unit)
+        start, velocity = mean[:d] - across, 2 * across / unit
         return Predator(strength, reach, tuple(start.tolist()), tuple(velocity.tolist()))
     if agents is None:
         raise InterventionError(f"{type(system).__name__} has no agents")
@@ -155,12 +193,10 @@ def _set(
     data = Trajectories.common(times, found.y, system.variables)
     whole = full_segments(data) if from_start else data.segments(length)
     counts = np.ones(system.state_shape, bool) if counts is None else counts
-    seen = [k for k, variable in enumerate(system.variables) if variable not in p.hidden]
-    if not counts[..., seen].any():
-        raise InterventionError("what is observed is held")
+    seen = _seen(system, p)
     return Shifted(
         system, _observed(thin(whole), seen), _observed(thin(one_step_segments(data)), seen), counts[..., seen], says,
-        action,
+        action, from_start,
     )  # fmt: skip
 
 

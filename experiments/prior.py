@@ -37,10 +37,12 @@ def prior_from(options: Mapping[str, Any]) -> Prior:
         raise UserError(f"prior.{error}") from None
 
 
-def check_prior(options: Mapping[str, Any], model: Model, model_name: str, task: str, system: System | None) -> None:
+def check_prior(
+    options: Mapping[str, Any], model: Model, model_name: str, task: str, system: System | None, asks: bool = False
+) -> None:
     """Raises UserError for a prior that this model is not told, or that means nothing for this system.
 
-    `system`: whose true equations are known, or None.
+    `system`: whose true equations are known, or None. `asks`: whether the task asks something about tracks.
     """
     prior = prior_from(options)
     kind = options["kind"]
@@ -49,6 +51,11 @@ def check_prior(options: Mapping[str, Any], model: Model, model_name: str, task:
     if not model.takes_prior:
         takers = ", ".join(name for name in models.names() if models.load(name).takes_prior)
         raise UserError(f"prior={kind} is for models that are told a prior ({takers}), but model={model_name} is not")
+    if asks:
+        raise UserError(
+            f"prior={kind} says how far the equations are off by which a model predicts motion, but task={task} asks "
+            "about tracks instead: leave prior out"
+        )
     if system is None:
         raise UserError(
             f"prior={kind} says how far a model's equations are from the true ones, which nobody knows for task={task}"

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,21 +43,25 @@ def floor(task: Task, prior: Prior) -> dict[str, float]:
     over h of the propagated field error, so floors are proportional to delta while they are small. As for every model,
     time counts from the start of each test trajectory. Infinite where the told equations blow up.
 
-    Raises ValueError for data whose true equations are not known, and for systems with chance of their own.
+    Raises ValueError for data whose true equations are not known, or that hold chance of their own, and SimulationError
+    where there is no trustworthy solution for another reason than that it ends.
     """
-    _refuse(task.name, type(task.system) if task.system is not None and task.exact else None)
+    chance = task.source is not None and task.source.protocol.process_noise > 0
+    _refuse(task.name, type(task.system) if task.system is not None and task.exact else None, chance)
     assert task.system is not None  # for the type checker
     unit, steps = thin(task.segments["test"], 4 * MAX_SEGMENTS), thin(one_step_segments(task.test))
     told = prior.tell(task.system)
-    clocks = [task.clock(segments, task.test, told=True) for segments in (unit, steps)]
-    try:
-        predicted = _solved(told, [unit, steps], clocks if _depends_on_time(told, steps.y[:, 0]) else None)
-    except SimulationError:
-        return {PRIMARY: float("inf"), ONE_STEP: float("inf")}
-    return {
-        PRIMARY: RolloutNrmse()(task, unit, predicted[0]),
-        ONE_STEP: OneStepNrmse()(task, steps, predicted[1]),
-    }
+    timed = _depends_on_time(told, steps.y[:, 0])
+    found = {}
+    for metric, name, segments in ((RolloutNrmse(), PRIMARY, unit), (OneStepNrmse(), ONE_STEP, steps)):
+        clock = task.clock(segments, task.test, told=True) if timed else None
+        try:
+            found[name] = metric(task, segments, _to_its_end(told, segments, clock))
+        except SimulationError as problem:
+            if problem.stopped_at is None:
+                raise
+            found[name] = float("inf")
+    return found
 
 
 def floors(task: Task, kind: str, deltas: Iterable[float], **options: Any) -> list[dict[str, Any]]:
@@ -123,19 +128,22 @@ class _Held:
         from experiments.progress import Reporter
         from physics_models.discovery import systems
 
-        _refuse(tree["task"]["name"], None if "path" in tree["task"] else systems.load(tree["task"]["name"]))
+        system = None if "path" in tree["task"] else systems.load(tree["task"]["name"])
+        _refuse(tree["task"]["name"], system, tree["task"].get("process_noise", 0) > 0)
         if self._task is None or self._data != repr(tree["task"]):
             self._data, self._task = repr(tree["task"]), None
             self._task = load_task(settings(tree), Reporter(quiet=True))
         return self._task
 
 
-def _refuse(name: str, system: type[System] | None) -> None:
-    """Raises ValueError for data whose true equations are not known, and for systems with chance of their own."""
+def _refuse(name: str, system: type[System] | None, chance: bool) -> None:
+    """Raises ValueError for data whose true equations are not known, or that hold chance of their own."""
     if system is None:
         raise ValueError(f"the true equations of the task must be known, but those of {name} are not")
     if issubclass(system, Map):
         raise ValueError(f"{name} steps in time and by chance: it has no floor that an exact solution could tell")
+    if chance:
+        raise ValueError(f"task.process_noise adds chance to {name}: what it adds to errors no prior is to blame for")
 
 
 def floor_key(task: Mapping[str, Any], prior: Mapping[str, Any]) -> str:
@@ -167,22 +175,33 @@ def _depends_on_time(system: System, y: np.ndarray) -> bool:
         return not np.array_equal(system.field(0.0, y), system.field(system.time_scale / 7, y), equal_nan=True)
 
 
-def _solved(
-    system: System, several: list[Segments], clocks: Sequence[np.ndarray | None] | None = None
-) -> list[np.ndarray]:
-    """Predictions of some sets of segments, each from its first points, all by one solution on the times of all; where
-    the time matters at which they begin, `clocks`, by one for each of these."""
-    after = [np.where(s.mask, s.times - s.times[:, :1], 0.0) for s in several]
+def _to_its_end(system: System, segments: Segments, clock: np.ndarray | None) -> np.ndarray:
+    """Predictions (S, P, *state) of segments, of which each is solved no further than it goes where others go on."""
+    try:
+        return _solved(system, segments, clock)
+    except SimulationError as problem:
+        if problem.stopped_at is None:
+            raise
+    last = segments.mask.sum(axis=1)
+    out = np.empty_like(segments.y)
+    for points in np.unique(last):  # as many as there are lengths: data that end early are cut where they blow up
+        rows = last == points
+        part = Segments(*(getattr(segments, f.name)[rows] for f in dataclasses.fields(segments)))
+        out[rows] = _solved(system, part, None if clock is None else clock[rows])
+    return out
+
+
+def _solved(system: System, segments: Segments, clock: np.ndarray | None) -> np.ndarray:
+    """Predictions of segments, each from its first point, by one solution on the times of all; where the time matters
+    at which they begin, `clock`, by one for each of these."""
+    after = np.where(segments.mask, segments.times - segments.times[:, :1], 0.0)
     # Differences of times differ by rounding between segments; a millionth of the shortest interval is no difference.
-    shortest = min(float(np.diff(times, axis=1)[s.mask[:, 1:]].min()) for times, s in zip(after, several, strict=True))
-    keys = [np.rint(times / (1e-6 * shortest)).astype(np.int64) for times in after]
-    grid, first = np.unique(np.concatenate([k.ravel() for k in keys]), return_index=True)
-    times = np.concatenate([times.ravel() for times in after])[first]
-    y0 = np.concatenate([s.y[:, 0] for s in several])
-    begin = np.zeros(len(y0)) if clocks is None else np.concatenate([np.zeros(0) if c is None else c for c in clocks])
-    begin = np.rint(begin / (1e-6 * shortest)) * (1e-6 * shortest)
+    shortest = float(np.diff(after, axis=1)[segments.mask[:, 1:]].min())
+    keys = np.rint(after / (1e-6 * shortest)).astype(np.int64)
+    grid, first = np.unique(keys.ravel(), return_index=True)
+    times, y0 = after.ravel()[first], segments.y[:, 0]
+    begin = np.zeros(len(y0)) if clock is None else np.rint(clock / (1e-6 * shortest)) * (1e-6 * shortest)
     y = np.empty((len(y0), len(times), *y0.shape[1:]))
     for start in np.unique(begin):
         y[begin == start] = simulate(system, y0[begin == start], start + times).y
-    parts = np.split(y, np.cumsum([s.count for s in several])[:-1])
-    return [part[np.arange(len(part))[:, None], np.searchsorted(grid, k)] for part, k in zip(parts, keys, strict=True)]
+    return y[np.arange(len(y))[:, None], np.searchsorted(grid, keys)]

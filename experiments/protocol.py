@@ -84,6 +84,7 @@ class Protocol:
                 raise ValueError(f"{name} must be one of {', '.join(valid)}, but it is {getattr(self, name)!r}")
         if self.spacing > self.horizon:
             raise ValueError(f"spacing must be at most the horizon ({self.horizon}), but it is {self.spacing}")
+        check_divides(self.spacing, self.horizon)
         if len(set(self.hidden)) < len(self.hidden):
             raise ValueError(f"hidden must name no variable twice, but it is {', '.join(self.hidden)}")
         if self.n_train % self.shards:
@@ -92,6 +93,8 @@ class Protocol:
             known = (*OOD_SETS, "all", "none")
             if name.partition(":")[0] not in known:
                 raise ValueError(f"ood must be one of {', '.join(known)}, but it is {name!r}")
+        if "none" in self.ood and set(self.ood) != {"none"}:
+            raise ValueError(f"ood must be none alone, or sets without it, but it is {','.join(self.ood)}")
         self._check_together()
 
     def _check_together(self) -> None:
@@ -99,14 +102,17 @@ class Protocol:
             raise ValueError(f"shards must be 1 where the data are fresh, and are never kept, but it is {self.shards}")
         if self.active:
             self._check_active()
-        if self.on_blow_up == "cut" and (self.fresh or self.shards > 1 or self.process_noise or self.interventional):
-            raise ValueError(
-                "on_blow_up must be refuse with fresh data, shards, process noise or interventions, but it is cut"
-            )
+        if self.on_blow_up == "cut":
+            others = {"fresh": self.fresh, "shards": self.shards > 1}
+            others |= {name: getattr(self, name) > 0 for name in ("process_noise", "interventional")}
+            if met := [f"task.{name}" for name, is_on in others.items() if is_on]:
+                raise ValueError(f"on_blow_up must be refuse with {' and '.join(met)}, but it is cut: leave one out")
 
     def _check_active(self) -> None:
-        if self.fresh or self.shards > 1 or self.on_blow_up == "cut":
-            raise ValueError("active must be false with fresh data, shards or on_blow_up=cut, but it is true")
+        others = {"fresh=true": self.fresh, f"shards={self.shards}": self.shards > 1}
+        others["on_blow_up=cut"] = self.on_blow_up == "cut"
+        if met := [f"task.{name}" for name, is_on in others.items() if is_on]:
+            raise ValueError(f"active must be false with {' and '.join(met)}, but it is true: leave one of them out")
         if not 2 <= self.rounds <= self.n_train:
             raise ValueError(
                 f"rounds must be 2 or more, and at most n_train ({self.n_train}), where the data are active, but it is "
@@ -138,6 +144,8 @@ class Protocol:
         for name in self.ood_sets:
             kind, _, which = name.partition(":")
             valid = {"changed_parameter": system.parameters, "clamped": system.variables}.get(kind, ())
+            if which and not valid:
+                raise ValueError(f"ood={kind} takes no name, but it is {name!r}: give task.ood={kind}")
             if which and which not in valid:
                 hint = nearest(which, valid)
                 raise ValueError(
@@ -145,6 +153,13 @@ class Protocol:
                 )
         if self.on_blow_up == "cut" and isinstance(system, Map):
             raise ValueError("on_blow_up must be refuse for a map, but it is cut")
+
+
+def check_divides(spacing: float, horizon: float) -> None:
+    """Raises ValueError for intervals that do not fill the horizon: the last one would be left out in silence."""
+    intervals = horizon / spacing
+    if not intervals < 2**53 or abs(intervals - round(intervals)) > 1e-6 * intervals:
+        raise ValueError(f"spacing must divide the horizon ({horizon}) evenly, but it is {spacing}")
 
 
 # A key that is off says nothing of a run: the configuration is that of before there was the key.

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.corruption import NOISE_STREAM, observed, seen
+from experiments.corruption import observed, seen
 from experiments.drawing import Source
 from experiments.errors import UserError
 from experiments.first_guess import first_guess
@@ -26,7 +26,7 @@ from physics_models.base import System
 from physics_models.interventions import InterventionError
 from physics_models.solution import SimulationError
 
-__all__ = ["NOISE_STREAM", "DataFile", "Protocol", "Task", "content_hash", "from_file", "refuse_too_much", "simulated"]
+__all__ = ["DataFile", "Protocol", "Task", "content_hash", "from_file", "refuse_too_much", "simulated"]
 
 
 @dataclass(frozen=True)
@@ -92,6 +92,18 @@ class Task:
     def scales(self) -> TaskInfo:
         """The same without observation noise where that is known: what errors are measured in."""
         return self.info if self.clean_train is None else _info(self.clean_train, self.system, self.exact, self.hidden)
+
+    @cached_property
+    def spread(self) -> np.ndarray:
+        """(D,): `scales.std`, but of the places of agents that no place holds (translation is a symmetry) the standard
+        deviation about the centre of their group at the same time: by how much they differ from each other."""
+        std, system = self.scales.std, self.system
+        if system is None or system.structure.agents in (None, 1) or "translation" not in system.structure.symmetries:
+            return std
+        train = self.train if self.clean_train is None else self.clean_train
+        y = train.y[train.inside][..., : system.structure.space_dim]
+        about = (y - y.mean(axis=-2, keepdims=True)).std(axis=tuple(range(y.ndim - 1)))
+        return np.concatenate([np.where(about > 0, about, 1.0), std[..., system.structure.space_dim :]], axis=-1)
 
     @cached_property
     def horizon(self) -> float:

@@ -53,10 +53,10 @@ def simulate_flock(
 ) -> np.ndarray:
     """States (1 + steps // save_every, N, 2 d), the first being y0, in steps of fixed length dt: one compiled program.
 
-    `y0`: (N, 2 d), N from 1 up. `dt`: time step, above 0, in the system's time units; the error falls with dt^2
-    ("midpoint", 2 fields a step) or dt^4 ("rk4", 4 fields a step; the field's third derivative has jumps, which cost
-    it some of that). `steps`: a multiple of `save_every`. `precision`: "float32" or "float64". Memory: what is
-    returned, and O(N).
+    `y0`: (N, 2 d), N the system's own number of agents. `dt`: time step, above 0, in the system's time units; the error
+    falls with dt^2 ("midpoint", 2 fields a step) or dt^4 ("rk4", 4 fields a step; the field's third derivative has
+    jumps, which cost it some of that). `steps`: a multiple of `save_every`. `precision`: "float32" or "float64".
+    Memory: what is returned, and O(N).
 
     Raises ValueError for arguments that are wrong, infinite or not a number, and if an agent leaves the region in
     which cells are known (2^16 cutoffs from the origin in float32, 2^30 in float64), with the time, which is what a
@@ -82,9 +82,11 @@ def simulate_flock(
 def _check(
     system: LocalFlocking, y0: np.ndarray, dt: float, steps: int, save_every: int, method: str, precision: str
 ) -> None:
-    width = 2 * system.space_dim
-    if y0.ndim != 2 or y0.shape[1] != width or len(y0) == 0:
-        raise ValueError(f"y0 must have the shape (N, {width}) with N of 1 or more, but it is {y0.shape}")
+    if y0.shape != system.state_shape:
+        raise ValueError(
+            f"y0 must have the shape {system.state_shape} of the system's own states, but it is {y0.shape}: give as "
+            f"many agents, or change n_agents, which is {system.n_agents}"
+        )
     if not np.isfinite(y0).all():
         raise ValueError("y0 must be finite, but it holds infinities or not-a-number")
     if not (dt > 0 and np.isfinite(dt)):

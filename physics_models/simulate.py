@@ -119,10 +119,10 @@ def _check_field(system: System, y0: np.ndarray, times: np.ndarray) -> None:
         )
     finite = np.isfinite(rate).all(axis=tuple(range(1, rate.ndim)))
     if not finite.all():
-        k = int(np.argmin(finite))
+        k, more = int(np.argmin(finite)), int(np.sum(~finite)) - 1
+        others = f" and those of {more} more" if more else ""
         raise SimulationError(
-            f"{type(system).__name__}: the field is not finite at the initial state of trajectory {k} (and "
-            f"{np.sum(~finite) - 1} more): check its terms, the parameters and that state",
-            stopped_at=float(times[0]),
+            f"{type(system).__name__}: the field must be finite where a trajectory begins, but it is not at the "
+            f"initial state of trajectory {k}{others}: check its terms, the parameters and the initial states",
             trajectory=k,
         )

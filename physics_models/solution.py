@@ -11,19 +11,34 @@ import numpy as np
 # Above this a trajectory no longer deserves the name of truth: a model could not be told from the reference's own
 # error. A hundred trajectories of Lorenz 1963 reach it after 13 Lyapunov times at rtol 1e-10, 16 at 1e-13.
 MAX_REFINEMENT_ERROR = 1e-3
+BLOWS_UP = "blows up or stops being finite: check the parameters and the initial state, or end before that time"
 
 
 class SimulationError(RuntimeError):
     """No trustworthy reference trajectory exists for these initial states and times.
 
-    `stopped_at`: the time at which a solution ended, and `trajectory`: the number of the first one that did; None
-    where no solution ended but their error is too large.
+    `stopped_at`: the earliest time at which a solution ended, and `trajectory`: the number of the one that did. Where
+    one could not even begin, `stopped_at` is None; where none ended, and their error is too large, both are.
     """
 
     def __init__(self, message: str, stopped_at: float | None = None, trajectory: int | None = None) -> None:
         super().__init__(message)
         self.stopped_at = stopped_at
         self.trajectory = trajectory
+
+
+def stopped(name: str, stopped_at: np.ndarray, reason: str = BLOWS_UP, count: int = 1) -> SimulationError:
+    """What is raised where some of the times (R,) at which trajectories of the system `name` stopped are finite.
+
+    `count`: how many are known to stop, sooner or later.
+    """
+    k = int(np.argmin(stopped_at))
+    others = f", the first of {count} that stop" if count > 1 else ""
+    return SimulationError(
+        f"{name}: trajectory {k} stops at t = {stopped_at[k]:.6g}{others}; it {reason}",
+        stopped_at=float(stopped_at[k]),
+        trajectory=k,
+    )
 
 
 @dataclass(frozen=True, eq=False)

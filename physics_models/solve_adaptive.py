@@ -10,11 +10,13 @@ import numpy as np
 
 from physics_models.base import System
 from physics_models.solution import (
+    BLOWS_UP,
     MAX_REFINEMENT_ERROR,
     Reference,
     SimulationError,
     on_cpu_in_double,
     refinement_error,
+    stopped,
 )
 
 MAX_STEPS = 100_000
@@ -56,19 +58,14 @@ def _solve(system: System, y0: np.ndarray, times: np.ndarray, landings: np.ndarr
         )  # copies: JAX's are read-only
     done = done & np.isfinite(y).all(axis=tuple(range(1, y.ndim)))
     if not done.all():
-        k = int(np.argmin(done))
+        stops = np.where(done, np.inf, stopped_at)
         advice = "a larger rtol" if system.stiff else "it is probably stiff: `stiff = True` in its class, a larger rtol"
         reason = (
             f"needs more than {MAX_STEPS} steps; {advice} or milder parameters help"
-            if too_many[k]
-            else "blows up or stops being finite: check the parameters and the initial state, or end before that time"
+            if too_many[np.argmin(stops)]
+            else BLOWS_UP
         )
-        raise SimulationError(
-            f"{type(system).__name__}: trajectory {k} (and {np.sum(~done) - 1} more) stops at t = {stopped_at[k]:.6g}; "
-            f"it {reason}",
-            stopped_at=float(stopped_at[k]),
-            trajectory=k,
-        )
+        raise stopped(type(system).__name__, stops, reason, int(np.sum(~done)))
     return y
 
 

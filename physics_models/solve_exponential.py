@@ -15,6 +15,7 @@ from physics_models.solution import (
     SimulationError,
     on_cpu_in_double,
     refinement_error,
+    stopped,
 )
 
 MAX_STEPS = 2_000_000
@@ -88,17 +89,6 @@ def solve(system: System, y0: np.ndarray, times: np.ndarray, rtol: float) -> Ref
         f"{name}: halving steps of {longest / 2.0 ** (level - 1):.2g} still changes the trajectories by {error:.1e} of "
         f"their size, which must fall below {MAX_REFINEMENT_ERROR:g}, and {MAX_STEPS} steps are not enough: give a "
         f"shorter horizon than {times[-1] - times[0]:g}, or milder parameters"
-    )
-
-
-def stopped(name: str, stopped_at: np.ndarray) -> SimulationError:
-    """What is raised where some of the times at which trajectories stopped being finite are themselves finite."""
-    k = int(np.argmin(stopped_at))
-    return SimulationError(
-        f"{name}: trajectory {k} (and {np.sum(np.isfinite(stopped_at)) - 1} more) stops at t = {stopped_at[k]:.6g}; it "
-        "blows up or stops being finite: check the parameters and the initial state, or end before that time",
-        stopped_at=float(stopped_at[k]),
-        trajectory=k,
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from physics_models.base import Map
-from physics_models.solution import Reference, SimulationError, trajectory_stream
+from physics_models.solution import Reference, stopped, trajectory_stream
 
 BLOCK = 16
 
@@ -38,13 +38,8 @@ def solve(system: Map, y0: np.ndarray, times: np.ndarray, rtol: float, rng_seed:
             y = system.step(y, next(draws))
         finite = np.isfinite(y).all(axis=tuple(range(1, y.ndim)))
         if not finite.all():
-            k, t = int(np.argmin(finite)), float(times[0] + n * system.interval)
-            raise SimulationError(
-                f"{type(system).__name__}: trajectory {k} (and {np.sum(~finite) - 1} more) stops at t = {t:.6g}; it "
-                "stops being finite: check the parameters and the initial state, or end before that time",
-                stopped_at=t,
-                trajectory=k,
-            )
+            stops = np.where(finite, np.inf, times[0] + n * system.interval)
+            raise stopped(type(system).__name__, stops)
         if n == whole[saved]:
             out[:, saved] = y
             saved += 1

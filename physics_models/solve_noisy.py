@@ -16,6 +16,7 @@ from physics_models.solution import (
     Reference,
     SimulationError,
     on_cpu_in_double,
+    stopped,
     trajectory_stream,
 )
 from physics_models.solve_exponential import (
@@ -24,13 +25,14 @@ from physics_models.solve_exponential import (
     contour,
     note_stops,
     step,
-    stopped,
     tabulate,
     transforms,
 )
+from physics_models.under_intervention import Clamped, original
 
 DEPTH = 22  # of the halvings of one interval; MAX_STEPS allows 21
 FORCED_MODES = 4
+STABLE = 2.78  # the longest stable step of the classical Runge-Kutta method, times the rate of decay
 # The law of the noise-free trajectories that the noise is measured by.
 SCALE_TRAJECTORIES, SCALE_HORIZON, SCALE_POINTS, SCALE_RTOL = 16, 2.0, 51, 1e-4
 
@@ -68,6 +70,8 @@ def solve(
     multiplier = system.linear_multiplier()
     diagonal = np.zeros((1,), dtype=complex) if multiplier is None else multiplier
     sigma = process_noise * noise_scale(system)
+    if system.stiff:
+        _check_rates(system, y0[0], times)
     # Each trajectory's own stream gives the key of its Brownian path.
     keys = np.stack([trajectory_stream(rng_seed, i).integers(2**32, size=2, dtype=np.uint32) for i in range(len(y0))])
 
@@ -97,8 +101,9 @@ def solve(
 def local_error(y: np.ndarray, change: np.ndarray) -> float:
     """The largest change of a state by halving the step within its interval, relative to its variable's size."""
     axes = tuple(range(y.ndim - 1))
-    scale = np.sqrt(np.mean(y**2, axis=axes))
-    return float(np.max(np.max(np.abs(change), axis=axes) / np.where(scale > 0, scale, 1)))
+    with np.errstate(over="ignore", invalid="ignore"):  # on its way to a blow-up; not a number, which is not small
+        scale = np.sqrt(np.mean(y**2, axis=axes))
+        return float(np.max(np.max(np.abs(change), axis=axes) / np.where(scale > 0, scale, 1)))
 
 
 def run(
@@ -126,8 +131,12 @@ def noise_scale(system: System) -> np.ndarray:
 
     A noise of size 1 alone would thus move a variable by its own standard deviation in one time scale. Variables whose
     rate is another variable by definition, as that of a position is a velocity, or a constant, as that of a charge or a
-    clock, and the coordinates of canonical pairs get none: forces fluctuate, definitions do not.
+    clock, and the coordinates of canonical pairs get none: forces fluctuate, definitions do not. An intervention, and
+    wider starts, leave the noise as it is, but what is held gets none: (*state_shape), 0 at these entries.
     """
+    if hasattr(system, "origin"):
+        scale = noise_scale(original(system))
+        return np.where(system._entries(system.do_held), 0.0, scale) if isinstance(system, Clamped) else scale
     # Solved by LSODA, one by one: it is quick to start, copes with stiffness, and a standard deviation needs no more.
     from physics_models.cache import initial_states
 
@@ -154,7 +163,7 @@ def _rough(system: System, y0: np.ndarray, times: np.ndarray) -> np.ndarray:
         return np.ravel(system.field(t, y.reshape(y0.shape)))
 
     with np.errstate(all="ignore"):
-        found = solve_ivp(rate, (0, times[-1]), y0.ravel(), "LSODA", times, rtol=SCALE_RTOL, atol=SCALE_RTOL)
+        found = solve_ivp(rate, (times[0], times[-1]), y0.ravel(), "LSODA", times, rtol=SCALE_RTOL, atol=SCALE_RTOL)
     if not found.success or not np.isfinite(found.y).all():
         raise SimulationError(
             f"{type(system).__name__}: process_noise has no scale, because a trajectory without it does not reach "
@@ -162,6 +171,23 @@ def _rough(system: System, y0: np.ndarray, times: np.ndarray) -> np.ndarray:
             stopped_at=float(found.t[-1]) if len(found.t) else 0.0,
         )
     return found.y.T.reshape(len(times), *y0.shape)
+
+
+def _check_rates(system: System, y0: np.ndarray, times: np.ndarray) -> None:
+    """Refuse a stiff system whose fastest rates, along a path without noise, explicit steps are too long for: they
+    would blow up in ever more steps for minutes."""
+    points = np.linspace(times[0], times[-1], SCALE_POINTS)
+    shift = 1e-6 * np.eye(y0.size).reshape(-1, *y0.shape)
+    for last, (t, y) in enumerate(zip(points[1:], _rough(system, y0, points)[1:], strict=True)):
+        with np.errstate(all="ignore"):
+            slopes = (system.field(t, y + shift) - system.field(t, y - shift)).reshape(y0.size, -1) / 2e-6
+        needed = (t - times[0]) * np.abs(np.linalg.eigvals(np.nan_to_num(slopes))).max() / STABLE
+        if needed > MAX_STEPS:
+            raise SimulationError(
+                f"{type(system).__name__}: with process noise, which takes explicit steps, a stiff system must need at "
+                f"most {MAX_STEPS:.0e} of them, but it needs {needed:.1e} to reach t = {t:.3g}: give a horizon of "
+                f"{points[last] - times[0]:.3g} or less, or process_noise=0"
+            )
 
 
 def with_noise(multiplier: np.ndarray, h: float) -> Table:

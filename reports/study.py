@@ -5,12 +5,13 @@ Columns and not records, so that a million runs are a few arrays. `experiments` 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from reports.floors import Floors
+from experiments.record import FINISHED
+from reports.floors import FITTED, HARD, SOFT, Floors
 
 # The costs that errors are compared at, by the name of their column in `points`. "tuned_…" charges every trial.
 AXES = {
@@ -43,6 +44,7 @@ class StudyData:
     `name`, `hash`: of the study and its file; `hashes`: those of the file when the runs joined, more than one where it
     was changed in between. `metric`: the error that is compared, a column "test.<metric>" of `points`.
     `structured`, `black_box`: models whose comparison was declared; `references`: rows that every comparison shows.
+    `parts`: models that are some runs of another, as "hybrid_ode (hard)" of "hybrid_ode" (see `parted`).
     `targets`: errors whose cost is asked for. `planned`: how many runs the study has, finished or not.
     `tuning`: what all trials cost together, each counted once however many runs it chose for: "trials", "flop",
     "energy_j", "seconds"; empty where nobody counted.
@@ -80,6 +82,7 @@ class StudyData:
     tuning: dict[str, float] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
     floors: Floors | None = None
+    parts: dict[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.runs["identity"])
@@ -102,6 +105,50 @@ class StudyData:
         if model is not None:
             chosen &= self.runs["model"] == model
         return np.flatnonzero(chosen)
+
+
+NO_NETWORK = {"network=false", "model.network=false"}  # in a configuration
+
+
+def parted(data: StudyData) -> StudyData:
+    """The study with a model of its own for runs of a structured model that learn less than others of it do.
+
+    What is learned is no size, over which a law could be fitted. Runs that train nothing, where others train, become
+    "hybrid_ode (hard)", a level like the references; runs that fit parameters without a network, where others have one,
+    "hybrid_ode (fitted)", a structured model beside its own. All other runs keep their model's name.
+    """
+    names, parts = data.runs["model"].copy(), dict[str, str]()
+    structured, levels = list[str](), list[str]()
+    for model in data.structured:
+        mine = np.flatnonzero(data.runs["model"] == model)
+        kinds = _learned(data, mine)
+        whole = next((how for how in (SOFT, FITTED) if (kinds == how).any()), HARD)
+        structured.append(model)
+        for how, listed in ((FITTED, structured), (HARD, levels)):
+            if how != whole and (kinds == how).any():
+                part = f"{model} ({how})"
+                names[mine[kinds == how]] = part
+                parts[part] = model
+                listed.append(part)
+    if not parts:
+        return data
+    references = (*levels, *data.references)
+    return replace(
+        data, runs=data.runs | {"model": names}, structured=tuple(structured), references=references, parts=parts
+    )
+
+
+def _learned(data: StudyData, mine: np.ndarray) -> np.ndarray:
+    """Of these runs of one model: HARD, FITTED or SOFT, the same for all of one configuration. One none of which
+    finished may have had no model built, and so no parameters."""
+    seen: dict[str, int] = {}
+    names = data.runs["configuration"][mine].tolist()
+    number = np.fromiter((seen.setdefault(name, len(seen)) for name in names), dtype=np.int64, count=len(mine))
+    trained = np.bincount(number, data.runs["parameters"][mine] > 0, len(seen)) > 0
+    finished = np.bincount(number, data.runs["status"][mine] == FINISHED, len(seen)) > 0
+    bare = np.array([bool(NO_NETWORK & set(name.split())) for name in seen], dtype=bool)
+    hard = ~trained & (bare | finished)
+    return np.where(hard, HARD, np.where(bare, FITTED, SOFT))[number]
 
 
 Places = tuple[np.ndarray, list[tuple[str, str]]]

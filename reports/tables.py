@@ -6,10 +6,11 @@ import csv
 import io
 import math
 import textwrap
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from experiments.record import FINISHED
+from reports.conditions import conditions
 from reports.notes import energy, heading, notes, warnings
 from reports.rows import ACCURACY, COST, DETAIL, REACH_FLOP, REACH_JOULE, Column, Comparison, Row, Spread
 from reports.text import clean, csv_text, latex, latex_number, markdown, number
@@ -22,8 +23,10 @@ FORMATS = ("terminal", "markdown", "csv", "latex")
 UNKNOWN = "—"
 WIDTH = 110  # characters a table may take; columns that do not fit go to a further table
 NAMES, ASIDES = 34, 14  # characters of the first two columns, at most
+OOD = "out of distribution"  # of the details that a record holds, those that people ask for first
 TITLES = {
     ACCURACY: "Accuracy",
+    OOD: "Out of distribution: {} on each test set",
     COST: "Cost of training and use",
     REACH_FLOP: "Training FLOP to reach an error of",
     REACH_JOULE: "Training energy (J) to reach an error of",
@@ -70,8 +73,8 @@ def _blocks(comparison: Comparison, width: int) -> list[Block]:
     names = [text for row in comparison for text in (row.model, *(f"{k}={v}" for k, v in row.settings.items()))]
     room = width - min(NAMES, max(map(len, names), default=0)) - ASIDES - 4
     blocks = []
-    for section, title in TITLES.items():
-        joules = section in (COST, REACH_JOULE)
+    for section, name in TITLES.items():
+        joules, title = section in (COST, REACH_JOULE), name.format(comparison.primary)
         for columns in _packed(comparison, section, room):
             rows = [
                 (row, energy(row) if joules else _runs(row), [_cell(row, column) for column in columns])
@@ -79,7 +82,7 @@ def _blocks(comparison: Comparison, width: int) -> list[Block]:
             ]
             models = sum(not row.reference for row in comparison)
             blocks.append(Block(title, "joules" if joules else "runs", columns, rows, models))
-            title = f"{TITLES[section]}, continued"
+            title = f"{name.format(comparison.primary)}, continued"
     return blocks
 
 
@@ -87,7 +90,7 @@ def _packed(comparison: Comparison, section: str, room: int) -> list[tuple[Colum
     """The section's columns, as many to a table as there is room for."""
     packs: list[list[Column]] = []
     left = 0
-    for column in comparison.columns:
+    for column in (_column(one, comparison.primary) for one in comparison.columns):
         if column.section != section:
             continue
         need = 3 + max([len(line) for line in _head(column, 0)] + [_widest([_cell(row, column) for row in comparison])])
@@ -97,6 +100,19 @@ def _packed(comparison: Comparison, section: str, room: int) -> list[tuple[Colum
         packs[-1].append(column)
         left -= need
     return [tuple(pack) for pack in packs]
+
+
+def _column(column: Column, primary: str) -> Column:
+    """The column as tables for people have it: the error on a test set out of distribution is no detail there."""
+    kind, _, rest = column.name.partition("/")
+    name, _, metric = rest.rpartition("/")
+    if kind == "ood" and metric == primary:
+        return replace(column, section=OOD, title=name.replace(":", ": "))
+    return replace(column, section=OOD) if column.name == "interventional_ratio" else column
+
+
+def _heading(comparison: Comparison) -> str:
+    return "; ".join([heading(comparison).removesuffix("."), *conditions(comparison)]) + "."
 
 
 def _widest(cells: list[Cell]) -> int:
@@ -122,7 +138,7 @@ def _cell(row: Row, column: Column) -> Cell:
 
 def _title(column: Column) -> tuple[str, str]:
     """The column's name, and its unit with an arrow to where better figures are."""
-    arrow = {"lower": "↓", "higher": "↑"}.get(column.better, "") if column.section == ACCURACY else ""
+    arrow = {"lower": "↓", "higher": "↑"}.get(column.better, "") if column.section in (ACCURACY, OOD) else ""
     unit = "MB" if column.unit == "B" else column.unit
     known = column.target is not None or unit in column.title.split()  # said in the table's title, or in the name
     return column.title, " ".join(filter(None, ["" if known or not unit else f"({unit})", arrow]))
@@ -135,7 +151,7 @@ def _terminal(comparison: Comparison, width: int) -> Group:
     from rich.text import Text
 
     # Every text is a Text object: in a plain str, rich would read [red] in a user's name as markup.
-    parts: list[Any] = [Text(clean(heading(comparison)), style="bold")]
+    parts: list[Any] = [Text(clean(_heading(comparison)), style="bold")]
     for block in _blocks(comparison, width):
         table = Table(box=box.SIMPLE_HEAD, title=block.title, title_justify="left", title_style="bold", pad_edge=False)
         table.add_column(Text("model"), overflow="fold", max_width=NAMES)
@@ -163,11 +179,13 @@ def _terminal(comparison: Comparison, width: int) -> Group:
 def _head(column: Column, width: int) -> list[str]:
     """The column's name over its unit, broken between words so that the name is not what makes the column wide."""
     name, unit = _title(column)
-    return textwrap.wrap(clean(name).replace("_", " "), max(width, 12)) + ([clean(unit)] if unit else [])
+    text = clean(name).replace("_", " ")
+    longest = min(max(map(len, text.split()), default=0), 16)
+    return textwrap.wrap(text, max(width, 12, longest)) + ([clean(unit)] if unit else [])
 
 
 def _markdown(comparison: Comparison, width: int) -> str:
-    lines = [markdown(heading(comparison))]
+    lines = [markdown(_heading(comparison))]
     for block in _blocks(comparison, width):
         titles = [" ".join(filter(None, _title(column))) for column in block.columns]
         lines += ["", f"**{block.title}**", "", _piped(["model", block.aside, *map(markdown, titles)])]
@@ -188,7 +206,7 @@ def _piped(cells: list[str]) -> str:
 
 def _latex(comparison: Comparison, width: int) -> str:
     """Tabulars and a paragraph of notes, for the body of a document or of a table environment."""
-    lines = ["% needs \\usepackage{booktabs}", latex(heading(comparison)) + r"\par\medskip"]
+    lines = ["% needs \\usepackage{booktabs}", latex(_heading(comparison)) + r"\par\medskip"]
     for block in _blocks(comparison, width):
         titles = [" ".join(filter(None, _title(column))) for column in block.columns]
         lines += [rf"\begin{{tabular}}{{@{{}}ll*{{{len(titles)}}}{{r}}@{{}}}}", r"\toprule"]

@@ -71,6 +71,11 @@ def _from_arrays(source: str, names: Sequence[str], get: Callable[[str], np.ndar
             f"variables, but they have {times.shape} and {y.shape}; reshape them"
         )
     count, length, *state = y.shape
+    if 0 in (count, *state):
+        raise DataError(
+            f"{source}: y must hold at least 1 trajectory of 1 variable (and 1 agent), but its shape is {y.shape}; "
+            "write the file with data in it"
+        )
     labels = tuple(f"y{i}" for i in range(state[-1]))
     if "variables" in names:
         found = np.atleast_1d(get("variables")).tolist()
@@ -129,5 +134,11 @@ def _numbers(name: str, array: np.ndarray, source: str) -> np.ndarray:
     row = next((i for i, value in enumerate(flat) if value is not None), None)
     if row is None:
         return np.full(array.shape, np.nan)
+    if kind == "c":
+        raise DataError(
+            f"{source}: {name!r} must hold real numbers, but it holds complex ones, such as {flat[row]:.3g}; give "
+            "real and imaginary parts as two variables"
+        )
     value = flat[row] if kind in "OSU" else np.ma.getdata(array).ravel()[row]
-    raise not_a_number(f"{source}:{row + 1}", name, f"{value!r} of type {type(value).__name__}")
+    shown = repr(value) if kind in "OSU" else str(value)
+    raise not_a_number(f"{source}:{row + 1}", name, f"{shown} of type {type(value).__name__}")

@@ -15,6 +15,7 @@ from experiments.trajectories import DataError, Trajectories
 
 log = logging.getLogger("experiments")
 
+LARGEST = 1e30  # single precision, in which models compute, ends at 3e38; what is divided by short intervals is larger
 PADDING_BYTES = 2**30  # what padding to the longest trajectory may cost before it is refused
 
 
@@ -120,6 +121,7 @@ def assemble(source: str, rows: Rows, missing: str) -> Trajectories:
             f"{rows.where(row)}: every number must be finite, but {name} is infinite; correct it, or leave it empty if "
             "it is missing"
         )
+    _refuse_too_large(rows)
     lacking = np.isnan(rows.time) | np.isnan(rows.values).any(axis=state_axes)
     if lacking.any():
         first = rows.where(int(lacking.argmax()))
@@ -159,3 +161,14 @@ def assemble(source: str, rows: Rows, missing: str) -> Trajectories:
     y = np.full((count, longest, *state), np.nan)
     times[place], y[place] = time, rows.values[order]
     return Trajectories(times, y, lengths, rows.variables)
+
+
+def _refuse_too_large(rows: Rows) -> None:
+    for name, column in [("time", rows.time), *((v, rows.values[..., k]) for k, v in enumerate(rows.variables))]:
+        size = np.abs(np.nan_to_num(column)).max(axis=tuple(range(1, column.ndim)))
+        if size.max(initial=0) > LARGEST:
+            row = int(size.argmax())
+            raise DataError(
+                f"{rows.where(row)}: every number must be at most {LARGEST:g} in size, since models compute in single "
+                f"precision, but {name!r} reaches {size[row]:.3g}; give it in a larger unit"
+            )

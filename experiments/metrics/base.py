@@ -13,6 +13,7 @@ from experiments.task import Task
 from experiments.trajectories import Segments
 from learners.base import asked
 from physics_models.base import System
+from physics_models.under_intervention import given_variables
 
 View = Literal["one_step", "short", "unit", "full"]
 Direction = Literal["lower", "higher", "truth"]
@@ -103,6 +104,13 @@ def is_chaotic(task: Task) -> bool:
     """Whether the long run is known only as statistics."""
     system = equations(task)
     return system is not None and system.chaotic
+
+
+def moved(task: Task, states: np.ndarray) -> np.ndarray:
+    """States (..., D) without the variables that nothing acts on, such as charges: they have no statistics."""
+    system = equations(task)
+    still = () if system is None else given_variables(system)
+    return states[..., [k for k, name in enumerate(task.test.variables) if name not in still]]
 
 
 def flock(task: Task) -> bool:

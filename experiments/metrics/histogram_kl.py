@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from experiments.metrics.base import Metric, View, is_chaotic, late_states
+from experiments.metrics.base import Metric, View, is_chaotic, late_states, moved
 from experiments.task import Task
 from experiments.trajectories import Segments
 
@@ -17,7 +17,8 @@ class HistogramKl(Metric):
     """Kullback-Leibler divergence of predicted from true values in the second half of rollouts, mean over variables.
 
     In nats; 0 is the same histogram. It looks at each variable alone, so that it needs no more data in many dimensions
-    than in one; what binds variables to each other is what `sliced_wasserstein` sees. It applies to chaotic systems.
+    than in one; what binds variables to each other is what `sliced_wasserstein` sees. It applies to chaotic systems, to
+    all of their variables but those that nothing acts on, such as charges.
     """
 
     view: ClassVar[View] = "full"
@@ -28,7 +29,8 @@ class HistogramKl(Metric):
         return is_chaotic(task)
 
     def __call__(self, task: Task, true: Segments, predicted: np.ndarray) -> float:
-        return histogram_kl(late_states(true, true.y), late_states(true, predicted))
+        truth, states = (moved(task, late_states(true, y)) for y in (true.y, predicted))
+        return histogram_kl(truth, states)
 
 
 def histogram_kl(truth: np.ndarray, predicted: np.ndarray, bins: int = 32) -> float:

@@ -13,21 +13,25 @@ from experiments.trajectories import Segments
 
 ALIGN, WINDOW = 1.0, 4.0  # time units in which a difference turns into the direction of fastest growth, and is followed
 START, LEAST, MOST = 3e-5, 1e-6, 0.1  # sizes of a difference in standard deviations: above rounding, below curvature
-ROWS = 256  # that are rolled out, for all seeds together: about 4% of what curves of errors cost
+PAIRS = 32  # of twins, of each seed: as many alone as beside others, or its figure would depend on them
 
 
 @dataclass(frozen=True)
 class LyapunovExponent(Probe):
     """Largest Lyapunov exponent of the learned model: mean rate at which twin rollouts part, per unit of time.
 
+    Over a finite time: where the unit of time is no Lyapunov time, but a period or a relaxation time, the direction of
+    fastest growth may not be found in one, and shear be taken for growth. It is then a rate to compare with that of the
+    `simulator` row, which the same rule gives for the true system, and not the exponent itself.
+
         lambda = sum log(|d(t1)| / |d(t0)|) / sum (t1 - t0),   d the difference of twins in standard deviations
 
     Twins start 3e-5 apart in a random direction where the model's own rollouts of the test trajectories have ended,
     on whatever attractor it has by then; t0 is one time unit later, when the difference points where growth is fastest,
     t1 four units after that, or when the difference has left 1e-6 to 0.1, within which it is small and not rounding.
-    `lyapunov_exponent_standard_error` is that of the mean over pairs. Compare with the `simulator` row, which has the
-    true value; the whole spectrum of known equations is that of `physics_models/lyapunov.py`. It applies to chaotic
-    systems with test trajectories of two time units or more whose field does not depend on time.
+    `lyapunov_exponent_standard_error` is that of the mean over pairs. The whole spectrum of known equations is that of
+    `physics_models/lyapunov.py`. It applies to chaotic systems with test trajectories of two time units or more whose
+    field does not depend on time.
     Source: G. Benettin et al., Meccanica 15 (1980), doi:10.1007/BF02128236.
     """
 
@@ -42,7 +46,7 @@ class LyapunovExponent(Probe):
 
     def __call__(self, task: Task, true: Segments, predicted: np.ndarray, predict: Predict) -> list[Value]:
         seeds = len(predicted)
-        pairs = max(1, min(true.count, ROWS // (2 * seeds)))
+        pairs = min(true.count, PAIRS)
         rows = np.linspace(0, true.count - 1, pairs).round().astype(int)
         ends = predicted[:, rows, true.mask[rows].sum(axis=1) - 1]  # (seeds, pairs, *state)
         nudge = np.random.default_rng(0).standard_normal(ends.shape[1:]) * task.scales.std

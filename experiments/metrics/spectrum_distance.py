@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from experiments.metrics.base import Metric, View, is_chaotic
+from experiments.metrics.base import Metric, View, is_chaotic, moved
 from experiments.task import Task
 from experiments.trajectories import Segments
 
@@ -20,7 +20,7 @@ class SpectrumDistance(Metric):
 
     0 is the same spectrum, 1 no common frequency. Spectra are means over trajectories (and agents or grid points);
     even a perfect model that starts elsewhere has about (16 trajectories)^(-1/2). It applies to chaotic systems
-    sampled at even times.
+    sampled at even times, to all of their variables but those that nothing acts on, such as charges.
     """
 
     view: ClassVar[View] = "full"
@@ -35,7 +35,7 @@ class SpectrumDistance(Metric):
     def __call__(self, task: Task, true: Segments, predicted: np.ndarray) -> float:
         end = int(true.mask.sum(axis=1).min())
         late = slice(end // 2, end)
-        return spectrum_distance(true.y[:, late], predicted[:, late])
+        return spectrum_distance(moved(task, true.y[:, late]), moved(task, predicted[:, late]))
 
 
 def spectrum_distance(truth: np.ndarray, predicted: np.ndarray) -> float:

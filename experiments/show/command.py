@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from experiments import detection
 from experiments.config import Settings, load
-from experiments.config_tree import nearest_key, task_names
+from experiments.config_tree import REAL_DATA, nearest_key, task_names
 from experiments.errors import UserError
 from experiments.progress import Reporter, log_to_console, terminal_width
 from experiments.show.scene import Scene, scene_of, told_apart
-from experiments.show.told import KINDS, Told, told_errors
+from experiments.show.told import DELTAS, KINDS, Told, told_errors
 from experiments.show.words import description, title
 from hardware.devices import quieten_libtpu
 
@@ -29,15 +30,17 @@ def show(words: Sequence[str], out: str, form: str, seconds: float, fps: int, qu
     if form in ("gif", "mp4"):
         check(form, seconds, fps)  # mistakes are told before any work is done
     settings = _settings(words)
-    chosen = _chosen(settings.tree["prior"])
+    chosen, deltas = _chosen(settings.tree["prior"]), tuple(sorted({*DELTAS, settings.tree["prior"]["delta"]}))
     report = Reporter(quiet)
     folder = _folder(out)
+    path = folder / f"{_stem(settings)}.{form}"
+    changed = [word for word in words if "." in word.partition("=")[0] and "=" in word]
     if settings.task_name == detection.NAME:
-        return _groups(settings, folder, form, report)
-    report.say(f"{settings.task_name}: simulating (or finding it in the cache)")
+        return _groups(settings, changed, path, form, report)
+    own = settings.task_name == REAL_DATA
+    report.say(f"{settings.task_name}: {'reading the file' if own else 'simulating (or finding it in the cache)'}")
     scene = scene_of(settings)
-    scene.notes[:0] = [word for word in words if "." in word.partition("=")[0] and "=" in word]  # what was changed
-    path = folder / f"{settings.task_name.replace('/', '-')}.{form}"
+    scene.notes[:0] = changed
     told: list[Told] = []
     try:
         if form in ("gif", "mp4"):
@@ -46,7 +49,7 @@ def show(words: Sequence[str], out: str, form: str, seconds: float, fps: int, qu
         else:
             if not told_apart(scene):
                 report.say("solving what wrong priors tell")
-                told = _told(scene, chosen)
+                told = _told(scene, chosen, deltas)
             report.say("drawing")
             draw(scene, told, title(scene), path)
     except OSError as error:
@@ -56,16 +59,24 @@ def show(words: Sequence[str], out: str, form: str, seconds: float, fps: int, qu
     return path
 
 
-def _groups(settings: Settings, folder: Path, form: str, report: Reporter) -> Path:
+def _stem(settings: Settings) -> str:
+    """The name of the picture's file, of the user's own data with that of theirs."""
+    name = settings.task_name.replace("/", "-")
+    if settings.task_name != REAL_DATA:
+        return name
+    stem = Path(Path(settings.tree["task"]["path"]).name.removesuffix(".gz")).stem
+    return "-".join(filter(None, (name, re.sub(r"[^\w.-]+", "-", stem)[:60].strip(".-"))))  # a name may be 255 bytes
+
+
+def _groups(settings: Settings, changed: Sequence[str], path: Path, form: str, report: Reporter) -> Path:
     from experiments.main_job import load_task
     from experiments.show.groups import description, draw
 
     if form in ("gif", "mp4"):
         raise UserError(f"--format must be png or svg for {settings.task_name}, but it is {form}")
     task = load_task(settings, report)
-    path = folder / f"{settings.task_name}.{form}"
     try:
-        draw(task, path)
+        draw(task, path, "; ".join(changed))
     except OSError as error:
         raise UserError(f"{path} cannot be written: {error.strerror or error}") from None
     print(f"{description(task)}\n\n{path}")
@@ -97,14 +108,14 @@ def _chosen(prior: Mapping[str, Any]) -> dict[str, dict[str, Any]] | None:
     return {prior["kind"]: {k: v for k, v in prior.items() if k not in ("kind", "delta") and v is not None}}
 
 
-def _told(scene: Scene, chosen: Mapping[str, Mapping[str, Any]] | None) -> list[Told]:
+def _told(scene: Scene, chosen: Mapping[str, Mapping[str, Any]] | None, deltas: tuple[float, ...]) -> list[Told]:
     assert scene.system is not None and scene.protocol is not None
     truth = scene.y
     if scene.protocol.process_noise:  # told equations are followed without chance, so the truth is too
         from physics_models.simulate import simulate
 
         truth = simulate(scene.system, scene.y[:, 0], scene.times).y
-    return told_errors(scene.system, scene.times, truth, chosen)
+    return told_errors(scene.system, scene.times, truth, chosen, deltas)
 
 
 def _folder(out: str) -> Path:

@@ -11,16 +11,20 @@ from experiments.task import Task
 from learners.base import Question
 from physics_models.order_parameters import nearest_neighbour_distance, polarisation
 from reports.styles import COLORS, STYLE, quiet
+from reports.text import plotted
 
 YES, NO = COLORS[0], COLORS[1]
 
 
-def draw(task: Task, path: Path) -> Path:
-    """Write the picture of the test groups to `path`, PNG or SVG by its suffix. Raises OSError where it cannot be."""
+def draw(task: Task, path: Path, changed: str = "") -> Path:
+    """Write the picture of the test groups to `path`, PNG or SVG by its suffix. Raises OSError where it cannot be.
+
+    `changed`: the settings that are not the task's own, to stand below the title.
+    """
     import matplotlib
 
     with matplotlib.rc_context(STYLE), quiet():
-        figure = _figure(task)
+        figure = _figure(task, changed)
         figure.savefig(path, dpi=130, metadata={"Date": None} if path.suffix == ".svg" else {})
     return path
 
@@ -39,14 +43,15 @@ def description(task: Task) -> str:
     return f"{task.name}: {what}\n  groups: {counts} of {agents} agents\n  seen:   {seen}"
 
 
-def _figure(task: Task) -> Any:
+def _figure(task: Task, changed: str) -> Any:
     from matplotlib.figure import Figure
 
     asked = task.question
     assert asked is not None
     tracks, answers = asked.tracks(task.test.y[:, 0]), task.test.y[:, 1, -asked.answers :]
     figure = Figure(figsize=(13.5, 8.2), layout="constrained")
-    figure.suptitle(f"{task.name}: {_QUESTION[task.facts['question']]}", x=0.01, ha="left", fontsize=13)
+    title = f"{task.name}: {_QUESTION[task.facts['question']]}"
+    figure.suptitle(title + (f"\n{plotted(changed, 150)}" if changed else ""), x=0.01, ha="left", fontsize=13)
     rows: Any = figure.subfigures(2, 1, height_ratios=[1.15, 1.0])
     top, bottom = rows
     group = asked.answers == 1
@@ -58,11 +63,14 @@ def _figure(task: Task) -> Any:
         axes.set_title(f"{letter}   Seen: {what}", loc="left")
     panels = bottom.subplots(1, 3)
     _cue(panels[0], asked, polarisation(tracks[..., 2:]) if group else _with_mean(tracks), answers)
-    panels[0].set_title("c   Order " + ("(polarisation)" if group else "(cosine with the mean heading)"), loc="left")
+    panels[0].set_title("c   Order", loc="left")
+    panels[0].set_ylabel("polarisation" if group else "cosine with the mean heading")
     _cue(panels[1], asked, nearest_neighbour_distance(tracks[..., :2]) if group else _nearest(tracks), answers)
-    panels[1].set_title("d   Distance to the nearest neighbour", loc="left")
+    panels[1].set_title("d   Nearest neighbour", loc="left")
+    panels[1].set_ylabel("distance (length units)")
     _cue(panels[2], asked, unexplained(asked, tracks).mean(axis=-1) if group else unexplained(asked, tracks), answers)
-    panels[2].set_title("e   Velocity change beyond that of the true rule", loc="left")
+    panels[2].set_title("e   Velocity change beyond the true rule's", loc="left")
+    panels[2].set_ylabel("size (length units / time unit)")
     panels[0].legend(frameon=False, loc="best", fontsize=9)
     return figure
 
@@ -77,8 +85,8 @@ def _paths(axes: Any, tracks: np.ndarray, yes: np.ndarray) -> None:
         axes.plot(tracks[:, agent, 0], tracks[:, agent, 1], color=color, lw=1.2, ls="-" if yes[agent] else "--")
         axes.plot(*tracks[-1, agent, :2], marker="o" if yes[agent] else "D", ms=5, color=color)
     axes.set_aspect("equal", adjustable="datalim")
-    axes.set_xlabel("x")
-    axes.set_ylabel("y")
+    axes.set_xlabel("x (length units)")
+    axes.set_ylabel("y (length units)")
 
 
 def _cue(axes: Any, asked: Question, values: np.ndarray, answers: np.ndarray) -> None:

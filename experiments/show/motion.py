@@ -22,22 +22,21 @@ BY_COLOR = (*COLORS, "#CC79A7")
 
 
 def form(scene: Scene) -> str:
-    """How a task's motion is drawn: space, field1, field2, heat, portrait, lines or series."""
+    """How a task's motion is drawn: space, field1, field2, heat, portrait, lines or, by its variables alone, series."""
     structure, size = scene.structure, len(scene.variables)
     if structure.grid is not None:
         return f"field{min(len(structure.grid), 2)}"
     if scene.bodies is not None:
         return "space"
     if structure.agents is not None:
-        return "lines"
+        return "lines" if scene.system is not None else "series"
     if size > 6 and len({re.sub(r"_?\d+$", "", name) for name in scene.variables}) == 1:
         return "heat"
     return "portrait" if size in (2, 3) or (size <= 6 and scene.system is not None and size > 1) else "series"
 
 
 def draw_motion(panel: Any, scene: Scene) -> None:
-    """Fill a subfigure."""
-    kind = form(scene)
+    """Fill a subfigure, in every form but series, which the panel of variables is."""
     {
         "space": _space,
         "field1": _field1,
@@ -45,8 +44,7 @@ def draw_motion(panel: Any, scene: Scene) -> None:
         "heat": _heat,
         "portrait": _portrait,
         "lines": _lines,
-        "series": _series,
-    }[kind](panel, scene)
+    }[form(scene)](panel, scene)
 
 
 def window(values: np.ndarray, margin: float = 0.06) -> tuple[float, float]:
@@ -120,14 +118,14 @@ def _space(panel: Any, scene: Scene) -> None:
         if few:
             broken = x[:, k].copy()
             broken[1:][(np.abs(np.diff(x[:, k], axis=0)) > jump).any(axis=-1)] = np.nan
-            label = f"body {k + 1}" if n > 1 else None
+            label = f"{'agent' if scene.system is None else 'body'} {k + 1}" if n > 1 else None
             axes.plot(*broken.T, color=BY_COLOR[k], ls=DASHES[k % len(DASHES)], lw=1.5, label=label)
         else:
             lines = timed_path(axes, x[:, k], scene.times, 1.4 if n <= 40 else 0.7, jump)
     axes.scatter(*x[0].T, s=26, facecolors="white", edgecolors="#808080", lw=1.2, zorder=3, label="start")
     if few or d == 3 or scene.structure.order != 2:
         color = [BY_COLOR[k] for k in range(n)] if few else "black"
-        axes.scatter(*x[-1].T, s=30 if n <= 40 else 9, c=color, zorder=4, label=None if few else "end")
+        axes.scatter(*x[-1].T, s=30 if n <= 40 else 9, c=color, zorder=4, label="end" if n == 1 or not few else None)
     else:
         _headings(axes, scene, x[-1])
     if d == 2:
@@ -142,7 +140,7 @@ def _space(panel: Any, scene: Scene) -> None:
             across, along = square_window(x[..., 0], x[..., 1])
             axes.set_xlim(across)
             axes.set_ylim(along)
-        if n == 1:
+        if n == 1 and scene.system is not None:
             axes.plot(0, 0, "+", color="black", ms=9, label="origin")
     elif box is None:
         for k, axis in enumerate("xyz"[:d]):
@@ -244,13 +242,3 @@ def _lines(panel: Any, scene: Scene) -> None:
         axes.plot(scene.times, x[:, k], color=BY_COLOR[k % 6], ls=DASHES[(k // 6) % 4], lw=1.2)
     axes.set_xlabel(scene.time_label)
     axes.set_ylabel(f"{plotted(scene.variables[0])} of each of the {x.shape[1]} agents")
-
-
-def _series(panel: Any, scene: Scene) -> None:
-    """The first variables, each from every start."""
-    shown = min(len(scene.variables), 4)
-    for k, axes in enumerate(np.atleast_1d(panel.subplots(shown, 1, sharex=True))):
-        for row, y in enumerate(scene.y):
-            axes.plot(scene.times, y[:, k], color=BY_COLOR[0] if row == 0 else FADED, lw=1.5, zorder=2 - (row > 0))
-        axes.set_ylabel(plotted(scene.variables[k], 20))
-    axes.set_xlabel(scene.time_label)

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from experiments.show.measures import Measure
-from experiments.show.motion import BY_COLOR
+from experiments.show.motion import BY_COLOR, FADED, form
 from experiments.show.scene import Scene
-from experiments.show.told import DELTAS, Told
+from experiments.show.told import Told
 from reports.styles import DASHES
 from reports.text import plotted
 
@@ -20,14 +20,23 @@ MOST_AXES = 4
 LEAST_DRIFT = 1e-17  # where a drift of exactly 0 is drawn
 ROUNDING = 2.0**-52
 TOLERANCE = 1e-10  # that of the reference trajectories
-# From dark to light along viridis, so that the order is seen without colours; 0 is black.
-DIAL_COLORS = ("#000000", "#440154", "#31688E", "#35B779", "#E0A800")
-DIAL_DASHES = ("-", DASHES[2], DASHES[1], "-", DASHES[3])
+# By delta. From dark to light along viridis, so that the order is seen without colours; 0 is black. Any other is the
+# user's own, and stands out.
+DIAL: dict[float, tuple[str, Any]] = {
+    0.0: ("#000000", "-"),
+    0.01: ("#440154", DASHES[2]),
+    0.03: ("#31688E", DASHES[1]),
+    0.1: ("#35B779", "-"),
+    0.3: ("#E0A800", DASHES[3]),
+}
+OWN_DIAL = ("#D55E00", "-")
 
 
 def draw_series(panel: Any, scene: Scene) -> None:
-    """One small picture a variable: the agents' own lines, the mean and range of a field, one line for the rest."""
+    """One small picture a variable: the agents' own lines, the first point and range of a field, one line for the
+    rest; where nothing else shows the motion, from every start."""
     shown = min(len(scene.variables), MOST_AXES)
+    others = scene.y[1:] if form(scene) == "series" else []
     y, times = scene.first, scene.times
     for k, axes in enumerate(np.atleast_1d(panel.subplots(shown, 1, sharex=True))):
         values = y[..., k]
@@ -38,6 +47,8 @@ def draw_series(panel: Any, scene: Scene) -> None:
             for body in range(min(values.shape[1], MOST_LINES)):
                 axes.plot(times, values[:, body], color=BY_COLOR[body], ls=DASHES[body % 4], lw=1.2)
         else:
+            for other in others:
+                axes.plot(times, other[:, k], color=FADED, lw=1.2)
             axes.plot(times, values, color=BY_COLOR[0], lw=1.4)
         axes.set_ylabel(plotted(scene.variables[k], 18))
     axes.set_xlabel(scene.time_label)
@@ -50,10 +61,12 @@ def draw_series(panel: Any, scene: Scene) -> None:
 def _series_note(scene: Scene) -> str:
     if scene.structure.grid is not None:
         return "line: at the first point; band: range over all"
-    count = scene.first.shape[1] if scene.first.ndim == 3 else 1
-    if count > MOST_LINES:
-        return f"{MOST_LINES} of {count} agents"
-    return f"first {MOST_AXES} of {len(scene.variables)} variables" if len(scene.variables) > MOST_AXES else ""
+    count, size = scene.first.shape[1] if scene.first.ndim == 3 else 1, len(scene.variables)
+    notes = [f"{MOST_LINES} of {count} agents"] if count > MOST_LINES else []
+    notes += [f"first {MOST_AXES} of {size} variables"] if size > MOST_AXES else []
+    if form(scene) == "series" and len(scene.y) > 1:
+        notes.append(f"grey: {len(scene.y) - 1} other starts")
+    return "; ".join(notes)
 
 
 def draw_measures(panel: Any, scene: Scene, found: Sequence[Measure]) -> None:
@@ -116,7 +129,8 @@ def draw_told(panel: Any, scene: Scene, told: Sequence[Told]) -> None:
         axes.text(0, 1.02, plotted(t.what + note, 56), transform=axes.transAxes, fontsize=9, color="#505050")
         for k, error in enumerate(t.errors):
             visible = np.where(error[1:] > 0, error[1:], np.nan)
-            axes.semilogy(t.times[1:], visible, color=DIAL_COLORS[k], ls=DIAL_DASHES[k], lw=1.5)
+            color, dashes = DIAL.get(t.deltas[k], OWN_DIAL)
+            axes.semilogy(t.times[1:], visible, color=color, ls=dashes, lw=1.5)
         axes.axhline(1, color="#9A9A9A", lw=0.8, zorder=0)
         axes.set_ylim(low, high)
         axes.set_xlim(scene.times[0], scene.times[-1])
@@ -126,9 +140,10 @@ def draw_told(panel: Any, scene: Scene, told: Sequence[Told]) -> None:
         return
     first.set_ylabel("error / standard deviation")
     first.tick_params(labelleft=True)
-    handles = [Line2D([], [], color=c, ls=s, lw=1.8) for c, s in zip(DIAL_COLORS, DIAL_DASHES, strict=True)]
+    styles = [DIAL.get(delta, OWN_DIAL) for delta in known[0].deltas]
+    handles = [Line2D([], [], color=color, ls=dashes, lw=1.8) for color, dashes in styles]
     own = max(float(t.errors[0].max()) for t in known)
-    names = [f"δ = {delta:g}" for delta in DELTAS]
+    names = [f"δ = {delta:g}" + ("" if delta in DIAL else " (asked for)") for delta in known[0].deltas]
     names[0] += f", the solver's own error: at most {own:.0e}" + (", not in sight" if own < low else "")
     panel.legend(handles, names, loc="outside lower center", ncols=len(names), frameon=False)
 

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import string
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from experiments.show.measures import measures
-from experiments.show.motion import draw_motion
+from experiments.show.motion import draw_motion, form
 from experiments.show.panels import draw_measures, draw_series, draw_told, draw_words
 from experiments.show.scene import Scene, told_apart
 from experiments.show.told import Told
+from experiments.show.words import options, parameters
 from reports.styles import STYLE, quiet
 from reports.text import plotted
 
 WIDTH_IN, TOP_IN, PRIORS_IN, WORDS_IN, HEAD_IN = 13.5, 5.2, 3.9, 0.6, 0.5
+SMALL = 200  # characters in a line of small print
 
 
 def draw(scene: Scene, told: Sequence[Told], title: str, path: Path) -> Path:
@@ -36,21 +42,27 @@ def _figure(scene: Scene, told: Sequence[Told], title: str) -> Any:
     figure = Figure(figsize=(WIDTH_IN, HEAD_IN + TOP_IN + below), layout="constrained")
     rows: Any = figure.subfigures(2, 1, height_ratios=[TOP_IN, below], hspace=0.03)
     top, bottom = rows
-    widths = [1.35, 1.0, 1.0] if found else [1.2, 1.0]
-    panels = top.subfigures(1, len(widths), width_ratios=widths, wspace=0.02)
-    _named(panels[0], "a   Motion")
-    draw_motion(panels[0], scene)
-    _named(panels[1], "b   Variables")
-    draw_series(panels[1], scene)
+    parts: list[tuple[float, str, Any]] = [(1.0, "Variables", lambda panel: draw_series(panel, scene))]
+    if form(scene) != "series":  # there the variables are all that is seen of the motion
+        parts.insert(0, (1.35 if found else 1.2, "Motion", lambda panel: draw_motion(panel, scene)))
     if found:
-        _named(panels[2], "c   " + _heading(found))
-        draw_measures(panels[2], scene, found)
+        parts.append((1.0, _heading(found), lambda panel: draw_measures(panel, scene, found)))
+    panels = np.atleast_1d(top.subfigures(1, len(parts), width_ratios=[width for width, *_ in parts], wspace=0.02))
+    letters = iter(string.ascii_lowercase)
+    for panel, (_, name, fill) in zip(panels, parts, strict=True):
+        _named(panel, f"{next(letters)}   {name}")
+        fill(panel)
     if told:
         starts = len(scene.y)
-        _named(bottom, f"{'d' if found else 'c'}   Wrong priors, followed from the true starts ({starts} of them)")
+        _named(bottom, f"{next(letters)}   Wrong priors, followed from the true starts ({starts} of them)")
         draw_told(bottom, scene, told)
     else:
         draw_words(bottom, told_apart(scene))
+    if scene.system is not None:
+        both = {"parameters": parameters(scene.system), "options": options(scene.system)}
+        numbers = "; ".join(f"{name}: {values}" for name, values in both.items() if values)
+        lines = textwrap.wrap(plotted(numbers, 2 * SMALL), SMALL)
+        figure.supxlabel("\n".join(lines), x=0.01, ha="left", fontsize=9, color="#505050")
     notes = "; ".join(scene.notes)
     figure.suptitle(plotted(title, 132) + (f"\n{plotted(notes, 150)}" if notes else ""), x=0.01, ha="left", fontsize=13)
     return figure

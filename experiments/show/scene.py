@@ -26,6 +26,7 @@ class Scene:
     """Trajectories `y` (R, T, *state) at `times` (T,); the first is the one whose motion is drawn.
 
     `system`: their equations, None for the user's own data. `notes`: what a reader of the picture must know.
+    Of own data with agents, positions come first and velocities next, as in a system's states.
     """
 
     name: str
@@ -38,7 +39,12 @@ class Scene:
 
     @property
     def structure(self) -> Structure:
-        return Structure() if self.system is None else self.system.structure
+        if self.system is not None:
+            return self.system.structure
+        if self.y.ndim < 4:
+            return Structure()
+        places, velocities = _motion(self.variables)
+        return Structure(agents=self.y.shape[2], space_dim=len(places), order=2 if velocities else 1)
 
     @property
     def first(self) -> np.ndarray:
@@ -124,7 +130,22 @@ def _from_file(task: dict[str, Any]) -> Scene:
     notes = ["your own data: its equations are not known"]
     if data.count > 1:
         notes.append(f"trajectory {longest + 1} of {data.count}, the longest")
-    return Scene(REAL_DATA, data.times[longest, :length], data.y[None, longest, :length], data.variables, notes=notes)
+    y, variables = data.y[None, longest, :length], data.variables
+    if y.ndim > 3:
+        places, velocities = _motion(variables)
+        order = [*places, *velocities, *(k for k in range(len(variables)) if k not in (*places, *velocities))]
+        y, variables = y[..., order], tuple(variables[k] for k in order)
+    return Scene(REAL_DATA, data.times[longest, :length], y, variables, notes=notes)
+
+
+def _motion(variables: tuple[str, ...]) -> tuple[list[int], list[int]]:
+    """Where the positions x, y (and z) stand among variables, and where vx, vy (and vz) do; empty where not all are."""
+    at = {name.lower(): k for k, name in enumerate(variables)}
+    axes = [axis for axis in "xyz" if axis in at]
+    if axes[:2] != ["x", "y"]:
+        return [], []
+    velocities = [at[f"v{axis}"] for axis in axes if f"v{axis}" in at]
+    return [at[axis] for axis in axes], velocities if len(velocities) == len(axes) else []
 
 
 def told_apart(scene: Scene) -> str:

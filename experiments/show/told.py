@@ -42,25 +42,30 @@ class Told:
 
 
 def told_errors(
-    system: System, times: np.ndarray, truth: np.ndarray, options: Mapping[str, Mapping[str, Any]] | None = None
+    system: System,
+    times: np.ndarray,
+    truth: np.ndarray,
+    options: Mapping[str, Mapping[str, Any]] | None = None,
+    deltas: tuple[float, ...] = DELTAS,
 ) -> list[Told]:
     """Of each kind of prior. `truth`: the system's own trajectories (R, T, *state) at `times`, without noise.
 
-    `options`: by kind, those of its prior; by default every kind of `KINDS` with its own. Equations of several kinds
-    are solved together, as one system, so that few programs are compiled; if some of them blow up, kind by kind.
+    `options`: by kind, those of its prior; by default every kind of `KINDS` with its own. `deltas`: 0, then larger.
+    Equations of several kinds are solved together, as one system, so that few programs are compiled; if some of them
+    blow up, kind by kind.
     """
     stride = -(-len(times) // MOST_POINTS)
     times, truth = times[::stride], truth[:, ::stride]
     found: dict[str, Told] = {}
     apart: dict[str, list[System]] = {}
     for kind, chosen in ({kind: {} for kind in KINDS} if options is None else options).items():
-        made: list[Prior] = [priors.load(kind)(delta=delta, **chosen) for delta in DELTAS]
+        made: list[Prior] = [priors.load(kind)(delta=delta, **chosen) for delta in deltas]
         try:
             apart[kind] = [prior.tell(system) for prior in made]
         except ValueError as error:
-            found[kind] = Told(kind, "", DELTAS, times[:0], np.empty((len(DELTAS), 0)), reason=str(error))
+            found[kind] = Told(kind, "", deltas, times[:0], np.empty((len(deltas), 0)), reason=str(error))
             continue
-        found[kind] = Told(kind, _what(kind, made[-1], system), DELTAS, times, np.empty(0))
+        found[kind] = Told(kind, _what(kind, made[-1], system), deltas, times, np.empty(0))
     solved: dict[str, Told] = {}
     for kinds in _groups(system, apart):
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import re
 from collections.abc import Sequence
@@ -15,7 +16,9 @@ from reports.text import clean, number, wrapped
 def title(scene: Scene) -> str:
     """The task with the first sentence of its docstring."""
     if scene.system is None:
-        return f"{scene.name}: {len(scene.times)} points of {len(scene.variables)} variables"
+        shape = scene.first.shape
+        whose = f" of {shape[1]} agent{'s' * (shape[1] != 1)}" if len(shape) == 3 else ""
+        return f"{scene.name}: {shape[0]} points of {shape[-1]} variable{'s' * (shape[-1] != 1)}{whose}"
     first = (type(scene.system).__doc__ or "").strip().partition("\n")[0].rstrip(".")
     return f"{scene.name}: {clean(first)}" if first else scene.name
 
@@ -28,7 +31,8 @@ def description(scene: Scene, told: Sequence[Told], width: int) -> str:
         return "\n".join(wrapped([clean(line) for line in lines], width))
     lines = [title(scene), "", *_equation(system), ""]
     facts = {
-        "parameters": ", ".join(f"{name} {number(value)}" for name, value in system.values.items()) or "none",
+        "parameters": parameters(system) or "none",
+        "options": options(system) or "none",
         "terms": ", ".join(f"{name}{' (known)' * (name in system.known_terms)}" for name in system.term_names),
         "structure": _structure(system),
         "symmetries": ", ".join(system.structure.symmetries) or "none stated",
@@ -40,6 +44,17 @@ def description(scene: Scene, told: Sequence[Told], width: int) -> str:
         facts["note"] = "; ".join(scene.notes)
     lines[len(lines) :] = wrapped([f"{name + ':':<12}{text}" for name, text in facts.items()], width)
     return "\n".join([*lines, *_priors(scene, told, width)])
+
+
+def parameters(system: System) -> str:
+    """What a fit may adjust, with its values."""
+    return ", ".join(f"{name} {number(value)}" for name, value in system.values.items())
+
+
+def options(system: System) -> str:
+    """What else a system is given, of its equation and of its starts, with its values."""
+    given = {f.name: getattr(system, f.name) for f in dataclasses.fields(system) if f.name not in system.parameters}
+    return ", ".join(f"{k} {number(v) if type(v) in (int, float) else clean(v)}" for k, v in given.items())
 
 
 def _equation(system: System) -> list[str]:

@@ -12,7 +12,7 @@ from experiments.store.reading import LOOSE, Tables, points_of, read_parquet
 from experiments.store.tables import sql_name, sql_text
 from experiments.study.labels import command, keys
 from experiments.study.spec import Study
-from reports.study import Places, StudyData, spread
+from reports.study import Places, StudyData, parted, spread
 
 # Text with few different values: a run has the number of its combination of them, which is made once.
 FEW = ("task", "model", "status", "role", "backend", "device", "device_name", "energy_method")
@@ -28,7 +28,8 @@ BLOCK = 1 << 16  # points charged at a time: what stays in a processor's cache
 
 def study_data(tables: Tables, study: Study, planned: int | None = None) -> StudyData:
     """All runs of a study, whatever their status, and their curves; tuning trials only as what they cost. A run whose
-    condition is a part of others is entered once for each, see `reports.study.spread`."""
+    condition is a part of others is entered once for each, see `reports.study.spread`; runs that learn less than others
+    of their model are a model of their own, see `reports.study.parted`."""
     axes = keys(study)
     _choose(tables, study, axes)
     runs, places = _runs(tables, study, axes)
@@ -37,7 +38,7 @@ def study_data(tables: Tables, study: Study, planned: int | None = None) -> Stud
     planned = max(len(runs["identity"]), _planned(tables, study)) if planned is None else planned
     runs, points = spread(runs, points, places)
     hashes = [name for (name,) in tables.execute("SELECT DISTINCT hash FROM mine ORDER BY hash").fetchall()]
-    return StudyData(
+    data = StudyData(
         name=study.name,
         hash=study.hash,
         runs=runs,
@@ -54,6 +55,7 @@ def study_data(tables: Tables, study: Study, planned: int | None = None) -> Stud
         tuning=tuning,
         facts=_facts(tables),
     )
+    return parted(data)
 
 
 def _choose(tables: Tables, study: Study, axes: tuple[str, ...]) -> None:

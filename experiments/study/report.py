@@ -20,7 +20,10 @@ from experiments.study.folder import report_folder
 from experiments.study.opened import open_study
 from experiments.study.spec import Study
 from reports.study import StudyData
+from reports.study_tables import Summary, summarise
 from reports.verdict import Prices, Verdict, judge, verdict_json
+from reports.verdict.hypotheses import NOT_JUDGED
+from reports.verdict.types import CANNOT_TELL
 
 log = logging.getLogger("experiments")
 
@@ -55,11 +58,13 @@ def write_study_report(
     data = replace(data, floors=floors_of(study, folder, report))
     report.say(f"{len(data.distinct())} runs of {data.name}: judging")
     verdict = judge(data, device_prices=prices, workers=min(os.cpu_count() or 1, MOST_WORKERS))
+    verdict = with_readers(verdict, study, folder)
+    summary = summarise(data)
     try:
-        paths = write_files(data, verdict, folder, report)
+        paths = write_files(data, verdict, folder, report, summary)
     except OSError as error:
         raise UserError(f"the report could not be written to {folder} ({error.strerror}); use --out FOLDER") from None
-    _print(data, verdict, shown)
+    _print(data, verdict, shown, summary)
     counts = Counter(path.parent for path in paths)
     said = ", ".join(str(path) for path in paths if path.parent == folder)
     figures = f" and {counts[folder / 'figures']} files of figures" if counts[folder / "figures"] else ""
@@ -67,12 +72,14 @@ def write_study_report(
     return paths
 
 
-def write_files(data: StudyData, verdict: Verdict, folder: Path, report: Reporter | None = None) -> list[Path]:
+def write_files(
+    data: StudyData, verdict: Verdict, folder: Path, report: Reporter | None = None, summary: Summary | None = None
+) -> list[Path]:
     """Every file of a report; raises OSError where the folder cannot be written."""
     from reports import study_figures, study_tables
 
     folder.mkdir(parents=True, exist_ok=True)
-    summary = study_tables.summarise(data)
+    summary = summary or summarise(data)
     paths = study_tables.write(data, verdict, folder, summary)
     (folder / "verdict.json").write_text(_json(data, verdict), encoding="utf-8")
     write_parquet(data, folder / "runs.parquet")
@@ -132,6 +139,23 @@ def _data(study: Study, store: Store) -> StudyData:
     return data
 
 
+def with_readers(verdict: Verdict, study: Study, folder: Path) -> Verdict:
+    """With where people judged what the rules leave open: a README beside the report's folder that has a heading of
+    the study's name, as the shipped studies have."""
+    try:
+        lines = (folder.resolve().parent / "README.md").read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError):
+        return verdict
+    if f"## {study.name}" not in lines:
+        return verdict
+    where = f". What people made of it is in ../README.md, under {study.name}."
+    hypotheses = (
+        replace(h, because=h.because.rstrip(".") + where) if h.outcome in (NOT_JUDGED, CANNOT_TELL) else h
+        for h in verdict.hypotheses
+    )
+    return replace(verdict, hypotheses=tuple(hypotheses))
+
+
 def _prepare(folder: Path) -> None:
     """Before minutes of judging, and not after them."""
     try:
@@ -150,16 +174,16 @@ def _json(data: StudyData, verdict: Verdict) -> str:
     return json.dumps(about | verdict_json(verdict), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def _print(data: StudyData, verdict: Verdict, shown: str) -> None:
+def _print(data: StudyData, verdict: Verdict, shown: str, summary: Summary) -> None:
     from reports.study_tables import render
 
     if shown != "terminal":
-        print(render(data, verdict, shown), end="")
+        print(render(data, verdict, shown, summary=summary), end="")
         return
     from rich.console import Console
 
     width = min(os.get_terminal_size().columns, 140) if sys.stdout.isatty() else 120
-    Console(width=width).print(render(data, verdict, "terminal", width=width))
+    Console(width=width).print(render(data, verdict, "terminal", width=width, summary=summary))
 
 
 def _say(report: Reporter | None, text: str) -> None:

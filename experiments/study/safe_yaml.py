@@ -77,6 +77,8 @@ def _plain(where: str, value: Any, depth: int) -> Any:
         for key in value:
             if not isinstance(key, str):
                 raise UserError(f"{where} must have words as keys, but there is {key!r}")
+            if "\n" in key:  # messages name keys, and are one line
+                raise UserError(f"{where} must have keys of one line, but there is {key!r}")
             _plain("a key", key, depth + 1)
         inside = f"{where}." if depth else ""
         return {key: _plain(f"{inside}{key}", item, depth + 1) for key, item in value.items()}

@@ -14,7 +14,7 @@ from typing import Any
 
 from experiments.errors import UserError, nearest
 from experiments.study.check_spec import check_hypotheses, check_names, check_tuning, shared_out
-from experiments.study.labels import label, value_text
+from experiments.study.labels import label, lookup, value_text
 from experiments.study.safe_yaml import read, read_text
 from experiments.study.tuning_space import Tuning, parse_tuning
 from reports.study import Hypothesis
@@ -33,6 +33,7 @@ ELSEWHERE = {
 }
 REFERENCES = ("persistence", "linear", "true_physics", "simulator")
 METRIC = "one_step_nrmse"
+OF_NETWORK = ("model.width", "model.depth", "model.activation")  # nothing, where model.network is false
 SEED, DRAW = "seed", "task.data_seed"
 
 
@@ -108,6 +109,8 @@ class Study:
 
     def _labels(self, config: Mapping[str, Any], conditions: bool) -> str:
         keys = self.by_task.get(config["task"]["name"], self.varied)
+        if lookup(config, "model.network") == (True, False):
+            keys = tuple(key for key in keys if key not in OF_NETWORK)
         return label([key for key in keys if (key in self.conditions) == conditions], config)
 
     def condition(self, config: Mapping[str, Any]) -> str:

@@ -34,6 +34,7 @@ def main(options: argparse.Namespace) -> int:
 
     from experiments.config import load
     from experiments.config_tree import nearest_key, task_names
+    from experiments.refusals import refuse_model
 
     if len(words) > 1:
         tasks = [word for word in words if word in task_names()]
@@ -42,6 +43,8 @@ def main(options: argparse.Namespace) -> int:
                 raise UserError(f"{word} is neither a task nor key=value{nearest_key(word, settings_words)}")
         raise UserError(f"a run has one task, but there are {len(tasks)}: {', '.join(tasks)}")
     settings = load(words[0] if words else None, settings_words)
+    if not options.config:
+        refuse_model(settings)
     report.say(f"{settings.task_name}: loading")  # only now, so that a mistake is answered by one line
     if options.config:
         import yaml

@@ -18,7 +18,7 @@ from reports.study import AXES, StudyData
 from reports.study_figures.grid import Grid
 from reports.study_figures.phases import phases
 from reports.study_tables import Summary
-from reports.study_tables.priors import Family, families
+from reports.study_tables.priors import Family
 from reports.study_tables.summary import Figure
 from reports.text import clean
 from reports.verdict.types import BreakEven, Contest, Estimate, Scaling, Verdict
@@ -64,7 +64,7 @@ def payload(summary: Summary, verdict: Verdict) -> dict[str, Any]:
         "breakEvens": [_break_even(b, index) for b in verdict.break_evens if (b.task, b.condition) in index.panels],
         "phases": _phases(summary, index) if len(data) <= MOST_PHASED else [],
         "profiles": _profiles(verdict, index),
-        "priors": [_family(family, index) for family in families(summary)],
+        "priors": [_family(family, index) for family in summary.families],
     }
 
 

@@ -41,7 +41,9 @@ class Look:
         declared = dict.fromkeys((*data.structured, *data.black_box))
         trained = [*declared, *sorted(set(data.runs["model"].tolist()) - set(declared) - set(data.references))]
         styles = {model: style(i) for i, model in enumerate(trained)}
-        return cls({model: reference_style(model) for model in data.references} | styles)
+        levels = {model: reference_style(model) for model in data.references}
+        of_a_model = {part: {"color": styles[whole]["color"]} for part, whole in data.parts.items() if part in levels}
+        return cls(levels | {part: levels[part] | color for part, color in of_a_model.items()} | styles)
 
     def __getitem__(self, model: str) -> dict[str, Any]:
         return self.styles.get(model, reference_style(model))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,8 @@ def error_figures(summary: Summary, verdict: Verdict, axis: str) -> Iterator[Dra
     caption = (
         f"{title}. Filled markers: the frontier over sizes and data, medians over seeds (small: before the law sets "
         "in); hollow: the top decade, held out and predicted; faint: single runs. Solid: error = E + A·cost^(−α); "
-        "dashed: its extrapolation, with the bootstrap's band. Dotted: reference rows."
+        "dashed: its extrapolation, with the bootstrap's band. Dotted: reference rows"
+        f"{', and what is told alone (hard)' if data.parts else ''}."
     )
     found: dict[tuple[str, str], list[Scaling]] = {}
     for s in verdict.scalings:
@@ -64,7 +65,7 @@ def _panel(
         near = [v for v in levels if v * FLOOR_GAP > everything.min() and v < FLOOR_GAP * everything.max()]
         axes.set_ylim(min([everything.min(), *near]) / 1.6, max([everything.max(), *near]) * 1.6)
         axes.set_xlim(costs.min() / 1.6, costs.max() * BEYOND)
-        _levels(axes, reference_levels(summary, place), len(_lost(scalings).splitlines()))
+        _levels(axes, reference_levels(summary, place), len(_lost(scalings).splitlines()), look, summary.data.parts)
         tidy_log(axes)
     else:
         say(axes, "no run has a test error and this cost")
@@ -107,24 +108,28 @@ def reference_levels(summary: Summary, place: tuple[str, str]) -> list[tuple[str
     return sorted(((row.model, row.error.value) for row in rows), key=lambda level: -level[1])
 
 
-def _levels(axes: Any, levels: Sequence[tuple[str, float]], lines: int) -> None:
+def _levels(axes: Any, levels: Sequence[tuple[str, float]], lines: int, look: Look, parts: Mapping[str, str]) -> None:
     """Dotted lines, named inside the panel at its right edge, and moved apart where they would touch. Levels below the
-    panel are named at its left, where no curve ends, above so many `lines` of text."""
+    panel are named at its left, where no curve ends, above so many `lines` of text. One that is a part of a model has
+    its colour, and where it can be no other's not its name: "hard"."""
     low, high = np.log(axes.get_ylim())
     at = 1.0
+    alone = len(set(parts.values())) == 1
     heights = [(np.log(level) - low) / (high - low) for _, level in levels]
     for i, ((model, level), height) in enumerate(zip(levels, heights, strict=True)):
+        line, ink = (look[model]["color"],) * 2 if model in parts else (GRAY, DARK)
         if 0 <= height <= 1:
-            axes.axhline(level, color=GRAY, lw=0.9, ls=(0, (1.2, 1.6)), zorder=1)
+            axes.axhline(level, color=line, lw=0.9, ls=(0, (1.2, 1.6)), zorder=1)
         left = height < 0
         below = LABEL * sum((other < 0) == left for other in heights[i + 1 :])  # what those that follow need
         at = below + 0.015 if left else max(min(at - LABEL, height + 0.012), below + 0.015)
         arrow = " ↓" if height < 0 else " ↑" if height > 1 else ""
-        text = f"{label(model, 20)} {number(level)}{arrow}"
+        name = model.removeprefix(parts[model]).strip(" ()") if model in parts and alone else model
+        text = f"{label(name, 20)} {number(level)}{arrow}"
         box = {"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 0.6}
         x, y, ha = (0.01, at + LABEL * lines, "left") if left else (0.995, at, "right")
-        look = {"fontsize": 7, "color": DARK, "zorder": 7, "bbox": box, "transform": axes.transAxes}
-        axes.text(x, y, text, ha=ha, va="bottom", **look)
+        style = {"fontsize": 7, "color": ink, "zorder": 7, "bbox": box, "transform": axes.transAxes}
+        axes.text(x, y, text, ha=ha, va="bottom", **style)
 
 
 def _lost(scalings: Sequence[Scaling]) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 
 from reports.floors import FITTED, HARD, SOFT
 from reports.study_figures.base import DARK, Drawing, Look, label, pages
-from reports.study_tables.priors import Family, families
+from reports.study_tables.priors import Family
 from reports.study_tables.summary import Figure, Summary
 from reports.text import number, where
 
@@ -31,7 +31,7 @@ def prior_figures(summary: Summary) -> Iterator[Drawing]:
     """A panel for each task, kind of prior and error; none at all for a study that tells no priors."""
     if summary.data.floors is None:
         return
-    found = [family for family in families(summary) if len(family.steps) > 1]
+    found = [family for family in summary.families if len(family.steps) > 1]
     if not found:
         yield Drawing("priors", CAPTION, reason="no model has results for two values of delta")
         return

@@ -7,12 +7,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from reports.floors import FITTED, HARD, SOFT
-from reports.study_tables.priors import Crossing, Family, families
+from reports.study_tables.priors import Crossing, Family
 from reports.study_tables.sheet import Cell, Column, Line, Sheet, figure, words
 from reports.study_tables.summary import Figure, Summary
 from reports.text import number, where
 
 WORDS = {HARD: "alone (hard) it is", FITTED: "with its parameters fitted", SOFT: "with a network (soft)"}
+LEAD = (
+    "The verdict is of scaling laws: whose error falls faster with cost, and who will be ahead. What follows is of the "
+    "errors at the end of training alone, for which no law is needed: they can be told apart where laws cannot."
+)
 SAME = 1e-3  # of an error: what no table shows
 TITLES = {HARD: "hard", FITTED: "hard, fitted", SOFT: "soft"}
 
@@ -21,7 +25,7 @@ def prior_sheets(summary: Summary) -> list[Sheet]:
     """Nothing for a study that tells no priors; else the crossings, and a table for each task and kind of prior."""
     if summary.data.floors is None:
         return []
-    found = families(summary)
+    found = summary.families
     return [crossing_sheet(summary, found), *floor_sheets(found)]
 
 
@@ -31,9 +35,10 @@ def family_name(family: Family) -> str:
 
 
 def prior_sentences(summary: Summary) -> list[str]:
-    """One for each kind of prior on each task: up to which delta it beats the best black box, in the study's metric."""
+    """One for each kind of prior on each task: up to which delta it beats the best black box, in the study's metric.
+    Before them, how that goes together with a verdict that cannot tell."""
     said = []
-    for f in families(summary):
+    for f in summary.families:
         if f.metric != summary.data.metric or not f.black_boxes:
             continue
         name, error = next(iter(f.black_boxes.items()))
@@ -42,7 +47,7 @@ def prior_sentences(summary: Summary) -> list[str]:
             f"On {where(f.task, f.condition)}, what {f.model} is told ({f.prior}), against the best black box at the "
             f"end of training ({name}, {f.metric} {number(error.value)}): {'; '.join(parts)}."
         )
-    return said
+    return [LEAD, *said] if said else []
 
 
 def _up_to(f: Family, found: Crossing) -> str:

@@ -98,7 +98,8 @@ def _grouped(summary: Summary) -> dict[tuple[str, str, str, str], dict[float, _R
     )
     groups: dict[tuple[str, str, str, str], dict[float, _Runs]] = {}
     for part in split(number):
-        task, condition, model, configuration = names[number[part[0]]]
+        task, condition, name, configuration = names[number[part[0]]]
+        model = data.parts.get(str(name), str(name))  # hard and soft make one family
         words = condition.split()
         for one in told.get((task, model, configuration), ()):
             if set(one.condition.split()) <= set(words):

@@ -5,10 +5,12 @@ Everything is computed from columns, a few passes over them whatever the number 
 
 from __future__ import annotations
 
+import functools
 import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,6 +19,9 @@ from reports.reach import choose_targets
 from reports.scaling import Bootstrap
 from reports.study import StudyData
 from reports.study_tables.curves import Curves, codes, column, split
+
+if TYPE_CHECKING:
+    from reports.study_tables.priors import Family
 
 COSTS = ("train_flop", "train_energy_j", "train_seconds")
 PERSISTENCE = "persistence"  # the reference that predicts no change
@@ -73,6 +78,13 @@ class Summary:
     targets: dict[tuple[str, str], tuple[float, ...]]
     final: np.ndarray
     curves: Curves
+
+    @functools.cached_property
+    def families(self) -> list[Family]:
+        """`reports.study_tables.priors.families`, made once for tables, figures and the page."""
+        from reports.study_tables.priors import families
+
+        return families(self)
 
 
 def summarise(data: StudyData, level: float = 0.9) -> Summary:

@@ -47,6 +47,12 @@ def codes(values: Iterable[object]) -> tuple[np.ndarray, list]:
     return found, list(seen)
 
 
+def charges(data: StudyData, axis: str) -> bool:
+    """Whether an axis with tuning charged, "tuned_…", has other costs than without."""
+    plain, tuned = (np.asarray(data.points.get(name, ()), dtype=float) for name in (axis.removeprefix("tuned_"), axis))
+    return not np.array_equal(tuned, plain, equal_nan=True)
+
+
 def curves_of(data: StudyData) -> dict[Key, Curves]:
     """Every (task, condition, model) of the study, sorted."""
     runs, points = data.runs, data.points

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from reports.study import Hypothesis
 from reports.text import clean
 from reports.verdict.types import CANNOT_TELL, SAYS, Contest, Outcome
-from reports.verdict.words import place
+from reports.verdict.words import most_often, place
 
 SUPPORTED, CONTRADICTED, NOT_JUDGED = "supported", "contradicted", "not judged"
+UNSAID = "it names no verdict that could be compared: judge it by the tables"
+MOST_CONDITIONS = 8  # that are named
 
 
 def outcome(hypothesis: Hypothesis, contests: Sequence[Contest]) -> Outcome:
@@ -21,7 +23,7 @@ def outcome(hypothesis: Hypothesis, contests: Sequence[Contest]) -> Outcome:
         return Outcome(hypothesis.text, what, because)
 
     if not hypothesis.says:
-        return found(NOT_JUDGED, "no verdict was written down with it that could be compared: see the tables")
+        return found(NOT_JUDGED, UNSAID)
     if hypothesis.says not in SAYS:
         return found(CANNOT_TELL, f"{clean(hypothesis.says)!r} is none of {', '.join(SAYS)}")
     about = [contest for contest in contests if _about(hypothesis, contest)]
@@ -32,8 +34,11 @@ def outcome(hypothesis: Hypothesis, contests: Sequence[Contest]) -> Outcome:
     if against:
         return found(CONTRADICTED, _named(against, about))
     if silent:
-        why = "; ".join(clean(reason) for reason in silent[0].reasons[:2]) or "the intervals are too wide"
-        return found(CANNOT_TELL, f"{_named(silent, about)}: {why}")
+        named = _named(silent, about)
+        if len(silent) > 1 and (why := most_often(silent)):  # of all, and not of whichever comes first
+            return found(CANNOT_TELL, f"{named}. {why}")
+        why = "; ".join(clean(reason) for reason in silent[0].reasons[:2])
+        return found(CANNOT_TELL, f"{named}: {why or 'the intervals are too wide'}")
     return found(SUPPORTED, _named(about, about))
 
 
@@ -44,7 +49,15 @@ def _about(hypothesis: Hypothesis, contest: Contest) -> bool:
 
 
 def _named(some: Sequence[Contest], every: Sequence[Contest]) -> str:
+    """What is said of some of the contests that it is about: of which, or under which conditions."""
     first = some[0]
-    where = f"{clean(first.structured)} against {clean(first.black_box)} on {place(first.task, first.condition)}"
-    count = f", as {len(some)} of {len(every)} contests" if len(every) > 1 else ""
-    return f"{where}: {first.says}{count}"
+    who = f"{clean(first.structured)} against {clean(first.black_box)}"
+    if len(every) == 1:
+        return f"{who} on {place(first.task, first.condition)}: {first.says}"
+    count = f"{' or '.join(dict.fromkeys(c.says for c in some))} in {len(some)} of {len(every)} contests"
+    if len({(c.task, c.structured, c.black_box) for c in every}) > 1:
+        return f"{count}, as {who} on {place(first.task, first.condition)}"
+    under = [clean(c.condition) for c in some][: MOST_CONDITIONS + 1]
+    return f"{who} on {clean(first.task)}: {count}" + (
+        f" ({'; '.join(under)})" if len(under) <= MOST_CONDITIONS else ""
+    )

@@ -15,7 +15,7 @@ import numpy as np
 from reports.scaling import Bootstrap
 from reports.study import AXES, StudyData
 from reports.verdict.contests import Match, contest, match, settle
-from reports.verdict.curves import Curves, Key, curves_of
+from reports.verdict.curves import Curves, Key, charges, curves_of
 from reports.verdict.hypotheses import outcome
 from reports.verdict.laws import How, fitted, reference_of, scaling_of
 from reports.verdict.overall import Finals, improvement, interquartile_means, mean_improvement, profiles, trained
@@ -90,7 +90,7 @@ def judge(
         profiles={axis: profiles([s for s in every if s.axis == axis], models) for axis in chosen},
         interquartile_mean=_interquartile(data, every, models, how),
         improvement=overall,
-        notes=remarks(data, chosen, every),
+        notes=remarks(data, chosen, every, asked=axes is not None),
         surfaces=surfaces,
     )
 
@@ -98,16 +98,7 @@ def judge(
 def used_axes(data: StudyData, curves: int) -> tuple[str, ...]:
     """All axes, but those with tuning charged only where that makes a difference; of very many `curves`, or runs, only
     `MAIN`."""
-
-    def column(axis: str) -> np.ndarray:
-        return np.asarray(data.points.get(axis, ()), dtype=float)
-
-    used = [
-        axis
-        for axis in AXES
-        if not axis.startswith("tuned_")
-        or not np.array_equal(column(axis), column(axis.removeprefix("tuned_")), equal_nan=True)
-    ]
+    used = [axis for axis in AXES if not axis.startswith("tuned_") or charges(data, axis)]
     few = curves * len(used) <= MANY and len(data) <= HUGE
     return tuple(axis for axis in used if axis in MAIN or few)
 

@@ -9,12 +9,13 @@ import numpy as np
 from experiments.record import FINAL
 from reports.study import AXES, StudyData
 from reports.text import clean
-from reports.verdict.curves import codes
+from reports.verdict.curves import charges, codes
 from reports.verdict.types import Scaling
 
 
-def remarks(data: StudyData, axes: Sequence[str], scalings: Sequence[Scaling]) -> tuple[str, ...]:
-    """One line each, without names of runs. A run that diverged or was skipped is a result, and not missing."""
+def remarks(data: StudyData, axes: Sequence[str], scalings: Sequence[Scaling], asked: bool = False) -> tuple[str, ...]:
+    """One line each, without names of runs. A run that diverged or was skipped is a result, and not missing. `asked`:
+    whether somebody chose the axes."""
     runs, lines = data.runs, []
     if not len(data):
         return ("The study has no records.",)
@@ -42,11 +43,20 @@ def remarks(data: StudyData, axes: Sequence[str], scalings: Sequence[Scaling]) -
     lines += _untold_trials(data)
     left = [axis for axis in AXES if axis.startswith("tuned_") and axis not in axes]
     if left and "flop" in axes:
-        lines.append("Nothing was tuned, or it is not asked for: costs with tuning charged are not judged.")
+        lines += _without_tuning(data, left, asked)
     joules = [s for s in scalings if s.axis == "energy_j"]
     if joules and not any(len(s.cost) for s in joules):
         lines.append("No run says its joules.")
     return tuple(lines)
+
+
+def _without_tuning(data: StudyData, left: Sequence[str], asked: bool) -> list[str]:
+    """Why costs with tuning charged are not judged; nothing where they are those without, as of unknown joules."""
+    if not (np.nan_to_num(np.asarray(data.runs.get("tune_trials", np.zeros(len(data))), float)) > 0).any():
+        return ["Nothing was tuned: no cost has tuning to be charged."]
+    titles = ", ".join(AXES[axis][0] for axis in left if charges(data, axis))
+    why = "they were not asked for" if asked else "the study is too large for more than the main axes"
+    return [f"There was tuning, but some costs that charge it are not judged, since {why}: {titles}."] if titles else []
 
 
 def _untold_trials(data: StudyData) -> list[str]:

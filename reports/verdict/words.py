@@ -52,12 +52,7 @@ def contest_sentence(c: Contest) -> str:
         if c.common
         else ""
     )
-    price = (
-        f"to an error of {number(c.equal_error)} {second} needs {spread(c.cost_ratio)} times the cost"
-        if c.equal_error and c.cost_ratio.value is not None
-        else clean(c.cost_ratio.reason)
-    )
-    numbers = ", ".join(part for part in (ratio, price) if part)
+    numbers = ", ".join(part for part in (ratio, _price(c, first, second)) if part)
     if c.says == ESCAPES:
         return f"{head} escapes the wall of {second}: {exponents}; {numbers}."
     if c.says == OFFSET:
@@ -70,6 +65,23 @@ def contest_sentence(c: Contest) -> str:
         return f"{head} is behind {second}: {exponents}; {numbers}."
     why = "; ".join(clean(reason) for reason in c.reasons[:3]) or "the intervals are too wide"
     return f"{head} against {second}: cannot tell, because {why}" + (f" ({exponents}; {numbers})." if numbers else ".")
+
+
+def _price(c: Contest, first: str, second: str) -> str:
+    """The cost ratio at the least error that both come to; where it is infinite or 0, whose law never comes there."""
+    ratio = c.cost_ratio
+    if not c.equal_error or ratio.value is None:
+        return clean(ratio.reason)
+    error = number(c.equal_error)
+    if 0 < ratio.value < math.inf:
+        return f"to an error of {error} {second} needs {spread(ratio).replace('never', '∞')} times the cost"
+    said = f"by its law {second if ratio.value else first} never comes to an error of {error}"
+    if ratio.low is None or ratio.high is None or ratio.low == ratio.high:
+        return said
+    if (ratio.low, ratio.high) == (0, math.inf):
+        return f"{said} (the interval excludes no ratio of costs)"
+    bound = f"begins at {amount(ratio.low)}" if ratio.value else f"ends at {amount(ratio.high)}"
+    return f"{said} (the interval {bound} times the cost)"
 
 
 def _exponents(c: Contest) -> str:
@@ -127,11 +139,11 @@ def headline(contests: tuple[Contest, ...]) -> str:
     if len(chosen) == 1:
         return chosen[0].sentence
     if counts[CANNOT_TELL] == len(chosen):
-        return f"Cannot tell, in any of {count} by {COSTS[axis]}. {_most_often(chosen)}".strip()
+        return f"Cannot tell, in any of {count} by {COSTS[axis]}. {most_often(chosen)}".strip()
     return f"Of {count} of a structured model with a black box, by {COSTS[axis]}: {', '.join(parts)}."
 
 
-def _most_often(contests: Sequence[Contest]) -> str:
+def most_often(contests: Sequence[Contest]) -> str:
     """The two commonest reasons, with how many contests have one of the kind; of numbers that differ, the range."""
     kinds: dict[str, dict[int, list[str]]] = {}  # by kind and contest: both of its models may give one
     for i, contest in enumerate(contests):

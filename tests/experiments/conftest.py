@@ -86,9 +86,7 @@ def no_figure(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def here(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> Callable[..., Done]:
+def here(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Done]:
     """The same in this process, which saves the imports: `here("list", "model")`, in an empty folder."""
     from experiments.cli import main
 

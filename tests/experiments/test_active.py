@@ -108,7 +108,7 @@ def test_mistakes_are_told(changes: dict[str, Any], says: str) -> None:
 def test_mistakes_are_told_to_people() -> None:
     with pytest.raises(UserError, match=r"task\.rounds must be 2 or more"):
         load("pendulum", ["task.active=true", "task.rounds=1"])
-    with pytest.raises(UserError, match=r"task\.active cannot be starts"):
+    with pytest.raises(UserError, match=r"task\.active must be true or false, but it is starts"):
         load("pendulum", ["task.active=starts"])
     with pytest.raises(UserError, match=r"there is no key task\.active"):
         load("trajectories", ["task.path=x.csv", "task.active=true"])
@@ -256,6 +256,35 @@ def test_all_agree_on_what_they_can_all_learn(monkeypatch: pytest.MonkeyPatch) -
     assert spread[0] < 0.03 and spread[1] < 0.2 * spread[0]
 
 
+def test_without_features_members_differ_by_the_trajectories_they_have_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The control: of one trajectory all have seen the same. (A pendulum is no linear system, so that it matters.)"""
+    monkeypatch.setattr(active, "WIDTH", 0.0)
+    times = np.arange(41) * 0.1
+    known = rolled(Pendulum(), initial_states(Pendulum(), 0, 8), times)
+    for count, differ in ((1, False), (8, True)):
+        committee = Committee(known.select(np.arange(count)), None, np.random.default_rng(0))
+        spread = committee.disagreement(known.y[:, 0], None, np.diff(times))
+        # Measured: 0.02 and more; and with one trajectory the same numbers, of which a mean may be rounded.
+        assert (spread > 1e-3).all() if differ else (spread < 1e-12).all(), spread
+
+
+def test_every_round_has_a_committee_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What one is blind to is not so for all."""
+    seen: list[Committee] = []
+
+    class Watched(Committee):
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
+            seen.append(self)
+
+    monkeypatch.setattr(active, "Committee", Watched)
+    task_of(tmp_path)
+    assert len(seen) == 2
+    for name in ("_into", "_bias"):
+        one, other = (getattr(committee, name) for committee in seen)
+        assert not np.isclose(one, other).all(), name
+
+
 def test_what_is_held_is_given_and_teaches_nothing() -> None:
     times, rng = np.arange(9) * 0.25, np.random.default_rng(0)
     data = rolled(LotkaVolterra(), initial_states(LotkaVolterra(), 0, 4), times)
@@ -295,6 +324,28 @@ def test_the_flop_of_a_rollout_are_those_that_are_counted() -> None:
         _ = features @ torch.as_tensor(committee._weights[0])
     assert features.shape[1] == 1 + 2 + FEATURES
     assert committee.flop - before == MEMBERS * 8 * counter.cost.flop
+
+
+def test_the_flop_of_a_fit_are_those_that_are_counted() -> None:
+    """The products and the solution of its equations; what is held in some windows is solved for once more."""
+    times = np.arange(9) * 0.25
+    known = rolled(Pendulum(), initial_states(Pendulum(), 0, 4), times)
+    for held in (None, np.array([[True, False], *[[False, False]] * 3])):
+        committee = Committee(known, held, np.random.default_rng(0))
+        z = torch.as_tensor(committee._standard(known.y[:, :-1].reshape(-1, 2)))
+        into, bias = (torch.as_tensor(a[0]) for a in (committee._into, committee._bias))
+        with FlopCounter() as counter:
+            x = torch.cat([torch.ones(32, 1, dtype=torch.float64), z, torch.tanh(z @ into + bias)], dim=1)
+        features, (n, f) = counter.cost.flop, x.shape
+        weighted, gram = x.clone(), torch.eye(f, dtype=torch.float64)
+        with FlopCounter() as counter:
+            _, target = weighted.T @ x, weighted.T @ z
+            torch.linalg.solve(gram, target)
+            if held is not None:
+                _ = weighted[:8].T @ x[:8]  # the windows of the one trajectory
+                torch.linalg.solve(gram, target[:, 0])
+        assert (n, f) == (32, 1 + 2 + FEATURES) and counter.cost.flop > features > 0
+        assert committee.flop == MEMBERS * (features + counter.cost.flop)
 
 
 # -- Runs ----------------------------------------------------------------------------------------------------------

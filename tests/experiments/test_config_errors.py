@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from experiments.config import load
 from experiments.record import Record
 
 # Commands, and what their one line must say.
@@ -66,6 +67,32 @@ WRONG: list[tuple[str, list[str]]] = [
     ("run pendulum +x=3", ["+x=3", "added"]),
     ("run pendulum ++model.width=3", ["++model.width=3", "added"]),
     ("run pendulum ~model", ["~model", "removed"]),
+    ("run pendulum task.system.length=0", ["no key task.system.length", "task.system has gravity, damping, drive"]),
+    ("run pendulum task.system.gravty=1", ["did you mean task.system.gravity?"]),
+    ("run pendulum task.system.x.y=1", ["no key task.system.x.y"]),
+    ("run flock_detection task.ood=all", ["task.ood: it belongs to tasks of a system", "task=flock_detection"]),
+    ("run trajectories task.path=x task.noise=1", ["task.noise: it belongs to tasks of a system", "task=trajectories"]),
+    # what would do nothing
+    ("run pendulum task.rounds=3", ["task.rounds does nothing without task.active", "add task.active=true"]),
+    ("run pendulum task.intervention=clamp", ["task.intervention does nothing", "add task.interventional=0.5"]),
+    ("run pendulum model.rtol=1e-3", ["model.solver=rk4", "add model.solver=dopri5"]),
+    ("run pendulum task.ood=more_agents", ["there is more_agents: Pendulum has no agents"]),
+    ("run pendulum task.ood=all,cut_edge", ["there is cut_edge"]),
+    ("run pendulum task.hidden=velocity task.ood=clamped", ["there is clamped: what is observed is held"]),
+    ("run pendulum task.ood=all,none", ["task.ood must be none alone", "all,none"]),
+    ("run pendulum task.ood=kick:angle", ["kick takes no name", "'kick:angle'", "task.ood=kick"]),
+    # what cannot work
+    ("run flocking model=rule_residuals", ["model=rule_residuals", "task=flocking", "questions about tracks"]),
+    ("run flock_detection model=hybrid_ode", ["model=hybrid_ode", "asked a question about tracks"]),
+    ("run pendulum task.hidden=velocity model=hybrid_ode", ["variables that are hidden: velocity"]),
+    ("run robertson model=true_physics", ["model=true_physics", "Robertson is stiff"]),
+    ("run flocking model=hybrid_ode model.network=false prior=unknown_form", ["a form is told"]),
+    ("run flock_detection model=hybrid_ode prior=parameters", ["prior=parameters", "asks about tracks"]),
+    ("run pendulum task.active=true task.fresh=true", ["task.active must be false with task.fresh=true, but"]),
+    (
+        "run pendulum task.on_blow_up=cut task.process_noise=1",
+        ["must be refuse with task.process_noise, but it is cut"],
+    ),
     # words and brackets
     ("run pendulum widht", ["widht is neither", "did you mean model.width?"]),
     ("run widht pendulum", ["widht is neither"]),
@@ -81,6 +108,9 @@ WRONG: list[tuple[str, list[str]]] = [
     ("run pendulum model.width=1.5", ["model.width must be a whole number", "1.5"]),
     ("run pendulum model.width=true", ["model.width must be a whole number"]),
     ("run pendulum model.width=null", ["model.width", "null"]),
+    ("run pendulum task.active=maybe", ["task.active must be true or false", "maybe"]),
+    ("run pendulum task.active=3", ["task.active must be true or false", "3"]),
+    ("run pendulum task.noise=", ["task.noise must be a number, but it is empty"]),
     ("run pendulum model.width=-3", ["model.width must be above 0", "-3"]),
     ("run pendulum model.rtol=nan", ["model.rtol", "finite", "nan"]),
     ("run pendulum model.solver=rk5", ["model.solver", "'rk5'", "did you mean rk4?"]),
@@ -202,6 +232,22 @@ def test_data_that_cannot_be_used(path: str, parts: list[str], here: Callable[..
     assert (done.code, done.out) == (2, "")
     line = is_one_line(done.err)
     assert not [part for part in parts if part not in line], line
+
+
+def test_a_model_that_the_data_rule_out_is_refused_before_anything_is_trained(here: Callable[..., Any]) -> None:
+    rows = [f"{k / 10},{(k - 9) ** 2}" for k in range(20)]
+    Path("mine.csv").write_text("\n".join(["time,x", *rows]))
+    done = here("run", "trajectories", "task.path=mine.csv", "model=hybrid_ode", "tracking=none", "runs=r")
+    assert (done.code, done.out) == (2, "")
+    line = is_one_line(done.err)
+    assert "model=hybrid_ode" in line and "task.equations=SYSTEM" in line
+    assert not list(Path.cwd().glob("*/*/record.json"))
+
+
+def test_a_key_is_not_idle_where_its_switch_is_given() -> None:
+    """The same command with one value changed is how activeness is compared with its control."""
+    assert load("pendulum", ["task.active=false", "task.rounds=3"]).tree["task"]["rounds"] == 3
+    assert load("pendulum", ["model.rtol=1e-3", "model.solver=dopri5"]).model
 
 
 def test_the_least_budget_named_is_enough(here: Callable[..., Any], no_figure: None) -> None:

@@ -8,6 +8,7 @@ import math
 import shutil
 import xml.etree.ElementTree
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ import pytest
 
 from experiments.record import PHASES, Record
 from hardware.devices import host_info
+from reports.rows import compare
+from reports.tables import render
 
 REFERENCES = ["persistence", "linear", "true_physics", "simulator"]
 TINY = ["experiment=smoke", "tracking=none", "budget.flop=null"]
@@ -190,6 +193,34 @@ def test_the_real_data_preset(backend: str, here: Callable[..., Any], tmp_path: 
     # A network, and the four parameters of the equations beside it, which are trained because nobody knows them.
     assert found["hybrid_ode", 0].parameters == 17154 + 4
     assert "simulator: skipped 1/1" in done.out
+
+
+def test_the_table_says_what_was_wrong_and_has_the_errors_out_of_distribution(smoke: Any) -> None:
+    """Records of a run as such a task leaves them: with the keys that are on, and with details by test set."""
+    runs = records_in(smoke.runs)
+    sets = {"longer_horizon": 0.251, "changed_parameter:damping": 0.127, "kick": None}
+    metrics = {f"ood/{name}/rollout_nrmse": error for name, error in sets.items()} | {"interventional_ratio": 1.83}
+    told = {"prior": {"kind": "parameters", "delta": 0.1}}
+    chosen = []
+    for model, prior in (("neural_ode", told), ("persistence", {})):
+        run = next(run for (name, _), run in runs.items() if name == model)
+        config = run.config | {"task": run.config["task"] | {"uneven": 0.25, "hidden": ["velocity"]}} | prior
+        units = dict.fromkeys([*metrics, "ood/kick/one_step_nrmse"], "1, lower is better (detail)")
+        both = {"config": config, "metrics": run.metrics | metrics, "metric_units": run.metric_units | units}
+        chosen.append(replace(run, **both))
+    comparison = compare(chosen)
+    for form in ("markdown", "latex"):
+        text = render(comparison, form).replace("\\_", "_")
+        assert "data with task.hidden=velocity, task.uneven=0.25" in text
+        assert "neural_ode is told prior=parameters, prior.delta=0.1." in text
+    titles, values = (
+        [[cell.strip() for cell in line.split("|")[3:-1]] for line in text.splitlines() if line.startswith(start)]
+        for text in [render(comparison, "markdown").replace("\\_", "_").split("**Out of distribution: rollout")[1]]
+        for start in ("| model", "| neural_ode")
+    )
+    assert titles[0] == ["longer_horizon ↓", "changed_parameter: damping ↓", "kick ↓", "interventional_ratio ↓"]
+    assert values[0] == ["0.251", "0.127", "—", "1.83"]
+    assert len(render(compare([*runs.values()]), "markdown").split("Out of distribution")) == 1
 
 
 def test_a_file_of_ones_own(here: Callable[..., Any], tmp_path: Path, no_figure: None) -> None:

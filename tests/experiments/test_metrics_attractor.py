@@ -15,6 +15,7 @@ from experiments.metrics.lyapunov_exponent import LEAST, MOST, START, growth
 from experiments.metrics.sliced_wasserstein import sliced_wasserstein
 from experiments.metrics.spectrum_distance import spectrum_distance
 from experiments.task import Task
+from physics_models.charged_particles import ChargedParticles
 from physics_models.lorenz63 import Lorenz63
 from physics_models.lyapunov import lyapunov_spectrum
 from tests.experiments.metric_tasks import ROUNDING, metric, random_task, task_with
@@ -130,6 +131,22 @@ def test_statistics_are_those_of_the_second_half() -> None:
     assert not metric("spectrum_distance").applies(dataclasses.replace(task, test=uneven))
 
 
+def test_what_nothing_acts_on_has_no_statistics() -> None:
+    """Charges are +1 or -1 for ever: rounding them moves them over the edges of bins, and is no oscillation."""
+    system = ChargedParticles(n_agents=3)
+    rng = np.random.default_rng(0)
+    states = rng.standard_normal((3, 32, *system.state_shape))
+    states[..., -1] = rng.choice([-1.0, 1.0], (3, 1, system.state_shape[0]))
+    task, true = task_with(system, states)
+    rounded = true.y.copy()
+    rounded[..., -1] *= 1 - 1e-6 * rng.random(rounded.shape[:-1])
+    for name in ("histogram_kl", "spectrum_distance"):
+        assert metric(name)(task, true, rounded) == 0
+        moved = rounded.copy()
+        moved[..., 0] += 0.5 * rng.standard_normal(moved.shape[:-1])
+        assert metric(name)(task, true, moved) > 0.01  # what moves still counts
+
+
 # -- The Lyapunov exponent of a model -------------------------------------------------------------------------------
 
 
@@ -173,6 +190,24 @@ def test_growth_at_a_known_rate() -> None:
     assert [row[""] for row in found] == pytest.approx([0.5, -0.1, 0.0, 3.0, -2.0], abs=1e-5)  # ±1e-11 beside 3e-5
     assert max(row["_standard_error"] for row in found) < 1e-5
     assert len(model.asked) == 1 and model.asked[0] == (5 * 2 * 5, 6)  # five time units: one to turn, four to count
+
+
+def test_a_seed_is_followed_from_its_own_ends_whoever_is_beside_it() -> None:
+    """A model that grows where x is above 10 and shrinks elsewhere, and two seeds that end on either side."""
+
+    class Sided(Growing):
+        def __call__(self, y0: np.ndarray, times: np.ndarray) -> np.ndarray:
+            rate = np.where(y0[:, :1] > 10, 0.5, -0.25)
+            grown = np.exp(rate * (times - times[:, :1]))
+            return np.stack([grown[..., None] * y0[:, None]] * len(self.rates))
+
+    task = random_task(Lorenz63(), count=40, points=9)
+    true = full_segments(task.test)
+    sides = np.stack([true.y + 20, true.y - 20])
+    both: Any = metric("lyapunov_exponent")(task, true, sides, Sided([0, 0]))
+    assert [row[""] for row in both] == pytest.approx([0.5, -0.25], abs=1e-3)
+    (alone,) = metric("lyapunov_exponent")(task, true, sides[:1], Sided([0]))
+    assert alone == both[0]
 
 
 def test_differences_count_while_they_are_small_and_no_rounding() -> None:

@@ -14,7 +14,16 @@ from experiments.metrics.kernel_error import pairwise_parts
 from experiments.metrics.short import SHORT
 from physics_models.base import System
 from physics_models.pendulum import Pendulum
-from tests.experiments.metric_tasks import ROUNDING, Springs, metric, moving, random_task, task_of, task_with
+from tests.experiments.metric_tasks import (
+    ROUNDING,
+    Springs,
+    flock_task,
+    metric,
+    moving,
+    random_task,
+    task_of,
+    task_with,
+)
 
 
 def test_a_constant_offset_is_measured_in_standard_deviations() -> None:
@@ -113,6 +122,26 @@ def swings(system: System, dt: float = 0.1) -> Any:
     t = np.arange(41) * dt
     a = np.array([0.1, 0.2, 0.3])[:, None]
     return task_with(system, np.stack([a * np.cos(t), -a * np.sin(t)], axis=-1), dt)[0]
+
+
+def test_a_flock_that_shrinks_to_a_point_is_not_predicted() -> None:
+    """A far journey makes the laboratory's unit of length as large as the flock itself, which it does not excuse."""
+    rng, steps = np.random.default_rng(0), np.arange(11.0)
+    places = rng.standard_normal((4, 1, 6, 2)) + 5 * steps[:, None, None]
+    states = np.concatenate([places, np.broadcast_to(rng.standard_normal((4, 1, 6, 2)), places.shape)], axis=-1)
+    task, true = flock_task(states)
+    shrunk = true.y.copy()
+    share = np.minimum(steps / 4, 1)[:, None, None]
+    centre = places.mean(axis=2, keepdims=True)
+    shrunk[..., :2] += share * (centre - places)
+    assert np.std(places) > 10 and task.spread[:2] == pytest.approx([1, 1], rel=0.3)
+    assert metric("valid_prediction_time", threshold=0.4)(task, true, shrunk) < 4
+    # Wherever the flock is seen from.
+    away = np.array([70.0, -30.0, 0, 0])
+    assert metric("valid_prediction_time_at")(*flock_task(states + away), shrunk + away) == (
+        metric("valid_prediction_time_at")(task, true, shrunk)
+    )
+    np.testing.assert_array_equal(task.spread[2:], task.scales.std[2:])
 
 
 def test_the_true_state_a_short_time_later() -> None:

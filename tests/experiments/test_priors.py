@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -13,23 +13,56 @@ from scipy.integrate import solve_ivp
 
 from experiments import prior_floor
 from experiments.config import load
+from experiments.drawing import Source
 from experiments.errors import UserError
 from experiments.evaluate import PRIMARY
 from experiments.identity import planned_identity
 from experiments.job import Job, Lane
 from experiments.prior_floor import ONE_STEP, floor, floors, study_floors
+from experiments.protocol import Protocol
 from experiments.study.plan import make_plan
 from experiments.study.spec import load_study, parse
 from experiments.task import Task
+from experiments.trajectories import Trajectories
 from hardware.devices import Device
 from physics_models.base import System
 from physics_models.lotka_volterra import LotkaVolterra
+from physics_models.pendulum import Pendulum
 from physics_models.priors.discovery import priors
 from physics_models.simulate import Reference, SimulationError
 from tests.learners.conftest import small_task
 
 CPU = Device("cpu", "some processor")
 MISSING = ["prior=missing_term", "prior.delta=0.1"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Riccati(System):
+    """dx/dt = rate x²: x = 1 / (1/x0 - rate t), until there is none."""
+
+    rate: float = 1.0
+
+    parameters: ClassVar[tuple[str, ...]] = ("rate",)
+    term_names: ClassVar[tuple[str, ...]] = ("growth",)
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        return ("x",)
+
+    def terms(self, t: Any, y: Any, p: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
+        return {"growth": p["rate"] * y**2}
+
+    def initial_state(self, rng: np.random.Generator) -> np.ndarray:
+        return rng.uniform(0.1, 1.0, 1)
+
+
+def by_riccati(system: Any, y0: np.ndarray, times: np.ndarray) -> Reference:
+    rate = system.field(0.0, np.ones(1))[0]
+    ends = 1 / (rate * y0[:, 0])
+    if (late := ends <= times[-1] - times[0]).any():
+        raise SimulationError("it blows up", float(ends.min()), int(late.argmax()))
+    return Reference(1 / (1 / y0 - rate * (times - times[0]))[..., None], 0.0, 0.0)
+
 
 # -- the command line ----------------------------------------------------------------------------------------------
 
@@ -238,11 +271,38 @@ def test_floors_where_there_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match="true equations of the task must be known"):
         floor(unknown, priors.load("parameters")(delta=0.1))
 
-    def blows_up(*_: Any) -> Reference:
-        raise SimulationError("it blows up")
+    by_chance = dataclasses.replace(task, source=Source(Pendulum(), Protocol(process_noise=0.1), None))
+    with pytest.raises(ValueError, match=r"task.process_noise adds chance to pendulum"):
+        floor(by_chance, priors.load("parameters")(delta=0.1))
 
-    monkeypatch.setattr(prior_floor, "simulate", blows_up)
+    def fails(problem: SimulationError) -> Any:
+        def simulate(*_: Any) -> Reference:
+            raise problem
+
+        return simulate
+
+    monkeypatch.setattr(prior_floor, "simulate", fails(SimulationError("it blows up", stopped_at=0.1)))
     assert floor(task, priors.load("parameters")(delta=0.1)) == {PRIMARY: np.inf, ONE_STEP: np.inf}
+    monkeypatch.setattr(prior_floor, "simulate", fails(SimulationError("too many steps")))
+    with pytest.raises(SimulationError, match="too many steps"):  # which says nothing of the prior
+        floor(task, priors.load("parameters")(delta=0.1))
+
+
+def test_what_is_cut_where_it_blows_up_is_solved_so_far(monkeypatch: pytest.MonkeyPatch) -> None:
+    """x' = x², x = 1 / (1/x0 - t): of the exact prior the floor is 0, though the longest row's times are beyond the
+    ends of others, and beyond the truth's own for one-step starts."""
+    monkeypatch.setattr(prior_floor, "simulate", by_riccati)
+    starts, dt = np.array([1.0, 2.0, 0.2]), 0.1
+    times, lengths = np.arange(11) * dt, np.array([10, 5, 11])
+    with np.errstate(divide="ignore"):
+        y = 1 / (1 / starts[:, None] - times)
+    inside = np.arange(11) < lengths[:, None]
+    data = Trajectories(np.where(inside, times, np.nan), np.where(inside, y, np.nan)[..., None], lengths, ("x",))
+    task = Task("riccati", Riccati(), True, train=data, val=data, test=data, unit=1.0)
+    exact = floor(task, priors.load("parameters")(delta=0.0))
+    assert exact == {PRIMARY: pytest.approx(0, abs=1e-9), ONE_STEP: pytest.approx(0, abs=1e-9)}
+    wrong = floor(task, priors.load("parameters")(delta=0.3))
+    assert 0 < wrong[ONE_STEP] < np.inf and wrong[PRIMARY] == np.inf  # 1.3 x² goes off before the truth ends
 
 
 def test_where_equations_depend_on_time_floors_have_the_time(quick: None) -> None:
@@ -266,7 +326,7 @@ def test_where_equations_depend_on_time_floors_have_the_time(quick: None) -> Non
     unit = job.task.segments["test"]
     late = dataclasses.replace(unit, times=unit.times + 0.5)
     clocks = [job.task.clock(segments, job.task.test, told=True) for segments in (unit, late)]
-    early, later = (prior_floor._solved(told, [unit], [clock])[0] for clock in clocks)
+    early, later = (prior_floor._solved(told, unit, clock) for clock in clocks)
     assert not np.allclose(early[:, -1], later[:, -1])
 
 
@@ -280,7 +340,7 @@ def test_uneven_times_are_solved_together(quick: None) -> None:
     y0 = even.test.y[[0, 1, 0], 0]
     mask = np.arange(6) < np.array([6, 4, 6])[:, None]
     segments = prior_floor.Segments(np.where(mask, times, np.nan), np.tile(y0[:, None], (1, 6, 1)), mask, np.arange(3))
-    [found] = prior_floor._solved(told, [segments])
+    found = prior_floor._solved(told, segments, None)
     for row in range(3):
         own = times[row, mask[row]]
         alone = by_scipy(told, y0[[row]], own - own[0]).y[0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -27,6 +27,7 @@ from physics_models.base import System
 from physics_models.flocking import Flocking
 from physics_models.lotka_volterra import LotkaVolterra
 from physics_models.pendulum import Pendulum
+from reports.conditions import DONE
 
 pytestmark = pytest.mark.usefixtures("by_numpy")
 SMALL = Protocol(n_train=6, n_val=2, n_test=2, horizon=4.0, spacing=0.25)
@@ -70,6 +71,11 @@ def test_what_is_off_is_no_part_of_a_run() -> None:
         assert config_of(**off) == plain, off
     for on in ({"ood": ["all"]}, {"uneven": 0.5}, {"shards": 2}, {"fresh": True}, {"hidden": ["velocity"]}):
         assert config_of(**on) != plain, on
+
+
+def test_the_table_of_a_run_knows_all_that_may_be_done_to_data() -> None:
+    always = {"n_train", "n_val", "n_test", "horizon", "spacing", "noise", "data_seed"}
+    assert set(DONE) == {f.name for f in fields(Protocol)} - always - {"ood"}
 
 
 def test_lists_are_written_as_lists() -> None:
@@ -186,6 +192,11 @@ def test_process_noise_moves_all_data_and_has_a_floor(tmp_path: Path) -> None:
     assert noisy.facts["test_floor"] == pytest.approx(expected, rel=0.5) and "test_floor" not in plain.facts
 
 
+def test_what_training_data_are_like_is_no_part_of_the_floor_of_test_data(tmp_path: Path) -> None:
+    floors = [task_of(tmp_path, process_noise=0.1, noise=noise).facts for noise in (0.0, 0.5)]
+    assert floors[1]["test_floor"] == floors[0]["test_floor"] < floors[1]["train_floor"] / 2
+
+
 def test_the_noise_floor_is_that_of_the_true_equations(tmp_path: Path) -> None:
     """Small noise s on both ends of a short step: sqrt(2) s std in units of the increment."""
     task = task_of(tmp_path, noise=0.01, n_train=40)
@@ -240,6 +251,32 @@ def test_shards_go_around_and_only_one_is_in_memory(tmp_path: Path) -> None:
         task_of(tmp_path, n_train=10**11)
 
 
+@pytest.mark.parametrize(
+    ("key", "changes"),
+    [
+        *((key, {"fresh": True}) for key in ("noise", "outliers", "corrupted", "uneven")),
+        ("noise", {"n_train": 18, "shards": 3}),
+    ],
+)
+def test_in_every_part_chance_is_another_one(key: str, changes: dict[str, Any], tmp_path: Path) -> None:
+    """Errors that come again in every part could be learnt."""
+    one: dict[str, Any] = {key: 0.25}
+    source = task_of(tmp_path, **changes, **one).source
+    assert source is not None
+    done = []
+    for part in range(3):
+        drawn = source.training(part)
+        given = source.given(drawn, part)[0]
+        assert drawn.clean.count == 6
+        if key == "uneven":
+            done.append(given.times)
+        else:  # the errors, or which points have one
+            error = given.y - drawn.clean.y
+            done.append(error if key == "noise" else error != 0)
+    for first, second in ((0, 1), (0, 2), (1, 2)):
+        assert not np.allclose(done[first], done[second])
+
+
 # -- Interventions -------------------------------------------------------------------------------------------------
 
 
@@ -253,6 +290,32 @@ def test_kicked_trajectories_go_on_elsewhere(tmp_path: Path) -> None:
     # No window crosses a kick: the equations hold along each.
     points = task.points(1)
     assert len(points.starts) == sum(task.train.lengths - 1)
+
+
+@pytest.mark.parametrize("system", [Pendulum(), LotkaVolterra()])
+def test_a_kick_is_of_the_datas_own_size(system: System, tmp_path: Path) -> None:
+    """In the logarithm of populations."""
+    plain, task = (task_of(tmp_path, system, n_train=256, interventional=share) for share in (0.0, 1.0))
+    y, middle = plain.train.y, T // 2
+    before, after = y[:, middle], task.train.y[256:, 0]
+    if isinstance(system, LotkaVolterra):
+        y, before, after = np.log(y), np.log(before), np.log(after)
+    jump = after - before
+    # 256 draws know a standard deviation to 1 / sqrt(2 * 256) = 4.4%, and a mean to 1 / sqrt(256) = 6.3% of it.
+    np.testing.assert_allclose(jump.std(axis=0), y.std(axis=(0, 1)), rtol=4 * 0.044)
+    assert (np.abs(jump.mean(axis=0)) < 4 * 0.063 * y.std(axis=(0, 1))).all()
+
+
+@pytest.mark.parametrize("intervention", ["kick", "clamp"])
+def test_in_every_part_others_are_acted_on(intervention: str, tmp_path: Path) -> None:
+    task = task_of(tmp_path, n_train=12, fresh=True, interventional=0.5, intervention=intervention)
+    assert task.source is not None
+    rows = []
+    for part in range(3):
+        drawn = task.source.training(part)
+        acted_on = drawn.clean.lengths[:12] < T if drawn.held is None else drawn.held.any(axis=-1)
+        rows.append(tuple(np.flatnonzero(acted_on)))
+    assert len(set(rows)) == 3 and all(len(row) == 6 for row in rows)  # by chance two agree once in 924
 
 
 def test_kicked_populations_stay_populations(tmp_path: Path) -> None:

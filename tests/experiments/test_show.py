@@ -8,15 +8,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
+from experiments.config import load
 from experiments.errors import UserError
 from experiments.show.film import check, film
 from experiments.show.measures import measures
 from experiments.show.motion import form
+from experiments.show.panels import draw_series
 from experiments.show.picture import draw
-from experiments.show.scene import Scene
+from experiments.show.scene import Scene, scene_of
 from experiments.show.told import DELTAS, KINDS, SideBySide, told_errors
 from experiments.show.words import description
+from physics_models import cache
 from physics_models.cache import initial_states
 from physics_models.discovery import systems
 from physics_models.priors.missing_term import MissingTerm
@@ -55,10 +59,108 @@ def test_a_picture_with_its_priors_and_what_is_known_of_the_task(
 
 
 def test_a_map_has_its_picture_without_priors(here: Callable[..., Any]) -> None:
+    """And every number that its equation has is said: those that no fit adjusts, too."""
     done = here("show", "vicsek", "task.horizon=10", "--format", "svg", "--out", ".")
     assert done.code == 0, done.err
     text = Path("vicsek.svg").read_text()
     assert "polarisation" in text and "No prior is shown: vicsek steps in time" in text
+    assert "parameters: speed 0.1\noptions:    n_agents 20, box 4, radius 1, noise 0.3\n" in done.out
+    assert "parameters: speed 0.1; options: n_agents 20, box 4, radius 1, noise 0.3" in text
+
+
+def test_a_delta_of_ones_own_is_drawn_beside_the_others(
+    here: Callable[..., Any], by_numpy: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("experiments.show.scene.POINTS", 20)
+    words = ["spring", "task.horizon=1", "prior=parameters", "prior.delta=0.2"]
+    done = here("show", *words, "--format=svg", "--out=.")
+    assert done.code == 0, done.err
+    text = Path("spring.svg").read_text()
+    assert text.count("δ = 0.2 (asked for)") == 1 and "δ = 0.1<" in text
+    *_, head, row = (line for line in done.out.splitlines() if line.strip().startswith(("δ", "parameters ")))
+    assert [float(word) for word in head.replace("δ = ", "").split()] == [0, 0.01, 0.03, 0.1, 0.2, 0.3]
+    errors = [float(word) for word in row.split()[1:7]]
+    assert errors == sorted(errors)
+
+
+def test_the_picture_of_flock_detection_says_what_was_changed(
+    monkeypatch: pytest.MonkeyPatch, here: Callable[..., Any], by_numpy: None
+) -> None:
+    monkeypatch.setattr("physics_models.strangers.simulate", lambda *given, **more: cache.simulate(*given, **more))
+    sizes = ["task.system.n_agents=3", "task.n_train=4", "task.n_val=2", "task.n_test=8", "task.horizon=0.2"]
+    done = here("show", "flock_detection", *sizes, "--format=svg", "--out=.")
+    assert done.code == 0, done.err
+    text = Path("flock_detection.svg").read_text()
+    for words in ("task.system.n_agents=3; task.n_train=4", ">polarisation<", "distance (length units)"):
+        assert words in text
+
+
+# -- The user's own data -----------------------------------------------------------------------------------------------
+
+
+def show_own(here: Callable[..., Any], y: np.ndarray, variables: list[str], name: str = "my.npz") -> tuple[Any, str]:
+    """What `show` says of a file of arrays, and the text of its picture."""
+    np.savez(name, times=np.arange(y.shape[1]), y=y, variables=variables)
+    done = here("show", "trajectories", f"task.path={name}", "--format=svg", "--out=pictures")
+    assert done.code == 0, done.err
+    return done, Path(done.out.splitlines()[-1]).read_text()
+
+
+def test_own_agents_are_drawn_in_their_plane(here: Callable[..., Any]) -> None:
+    """Wherever the file has their positions and velocities, which come first for all who draw."""
+    y = np.random.default_rng(0).normal(size=(2, 9, 5, 5))
+    done, text = show_own(here, y, ["mass", "vx", "Y", "X", "vy"])
+    assert "9 points of 5 variables of 5 agents" in done.out
+    assert [f"agent {k}" in text for k in range(1, 7)] == [True] * 5 + [False]
+    settings = load("trajectories", ["task.path=my.npz", "model=linear"])
+    scene = scene_of(settings)
+    assert scene.variables == ("X", "Y", "vx", "vy", "mass") and scene.structure.order == 2
+    assert scene.bodies is not None and form(scene) == "space"
+    np.testing.assert_array_equal(scene.bodies, y[0][..., [3, 2, 1, 4, 0]])
+
+
+@pytest.mark.parametrize("agents", [1, 8])
+def test_own_agents_without_a_plane_are_a_line_each(agents: int, here: Callable[..., Any]) -> None:
+    y = np.random.default_rng(0).normal(size=(2, 9, agents, 2))
+    _, text = show_own(here, y, ["x", "v"])
+    assert "a   Variables" in text and "Motion" not in text
+    assert ("6 of 8 agents" in text) == (agents == 8)
+    scene = scene_of(load("trajectories", ["task.path=my.npz", "model=linear"]))
+    figure = Figure()
+    draw_series(figure, scene)
+    for k, axes in enumerate(figure.axes):
+        drawn_lines = np.stack([line.get_ydata() for line in axes.lines], axis=-1)
+        np.testing.assert_array_equal(drawn_lines, y[0, :, :6, k])
+
+
+def test_one_variable_is_drawn_once(here: Callable[..., Any]) -> None:
+    done, text = show_own(here, np.sin(np.arange(12.0)).reshape(1, 12, 1), ["height"])
+    assert "12 points of 1 variable\n" in done.out
+    assert "Motion" not in text and text.count(">height<") == 1
+    assert "reading the file" in done.err and "simulating" not in done.err
+
+
+def test_each_file_has_its_own_picture_inside_the_folder(
+    here: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("experiments.show.picture.draw", lambda scene, told, title, path: path.touch())
+    y = np.random.default_rng(0).normal(size=(2, 9, 2))
+    done = [show_own(here, y, ["a", "b"], name)[0] for name in ("one.npz", "../ötwo $(x).v2.npz", "...npz")]
+    assert [Path(d.out.splitlines()[-1]) for d in done] == [
+        Path("pictures") / name for name in ("trajectories-one.svg", "trajectories-ötwo-x-.v2.svg", "trajectories.svg")
+    ]
+    assert len(list(Path("pictures").iterdir())) == 3
+
+
+@pytest.mark.parametrize(
+    ("times", "y"),
+    [(np.zeros((0, 5)), np.zeros((0, 5, 2))), (np.arange(4.0), 1.2e308 * np.array([1.0, -1, 1, -1]).reshape(1, 4, 1))],
+    ids=["nothing", "too large to draw"],
+)
+def test_data_that_cannot_be_drawn_are_refused(times: np.ndarray, y: np.ndarray, here: Callable[..., Any]) -> None:
+    np.savez("my.npz", times=times, y=y)
+    done = here("show", "trajectories", "task.path=my.npz")
+    assert done.code == 2 and done.err.splitlines()[-1].startswith("error: my.npz: ")
 
 
 def test_a_film_of_a_data_file(here: Callable[..., Any]) -> None:
@@ -68,7 +170,7 @@ def test_a_film_of_a_data_file(here: Callable[..., Any]) -> None:
     assert done.code == 0, done.err
     from PIL import Image
 
-    with Image.open("trajectories.gif") as found:
+    with Image.open("trajectories-my.gif") as found:
         assert getattr(found, "n_frames", 1) == 4
     assert "equations are not known" in done.out and "parameters" not in done.out
 
@@ -89,6 +191,7 @@ def test_a_film_of_a_data_file(here: Callable[..., Any]) -> None:
         (["pendulum", "--format=gif", "--seconds=1000"], "a film must have 2 to"),
         (["pendulum", "--format=jpg"], "invalid choice"),
         (["flocking", "prior=unknown_form"], "no dial to show"),
+        (["flock_detection", "prior=parameters"], "task=flock_detection asks about tracks"),
         (["pendulum", "prior=missing_term", "prior.term=gravit"], "did you mean gravity?"),
         (["trajectories", "task.path=nowhere.csv"], "nowhere.csv"),
         (["pendulum", "--out", "/dev/null/x"], "--out must be a folder"),

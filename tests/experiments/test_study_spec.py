@@ -76,6 +76,17 @@ def test_axes_are_scale_or_conditions() -> None:
     assert study.condition(config) == "noise=0.1" and study.configuration(config) == "width=8 n_train=8"
 
 
+def test_a_model_without_its_network_has_no_size_of_it() -> None:
+    soft, hard = (
+        {"task": ["lorenz63"], "model": ["hybrid_ode"], "model.network": [learns]} for learns in (True, False)
+    )
+    blocks = [soft | {"model.width": [8, 16], "budget.flop": [1e8]}, hard | {"budget.flop": [1e8]}]
+    study = made(grid=blocks, structured=["hybrid_ode"], black_box=[], hypotheses=[], settings={})
+    config = {"task": {"name": "lorenz63"}, "model": {"network": True, "width": 8}}
+    assert study.configuration(config) == "network=true width=8"
+    assert study.configuration(config | {"model": {"network": False, "width": 128}}) == "network=false"
+
+
 def test_what_varies_between_tasks_only_is_no_axis() -> None:
     """Two tasks with budgets of their own are no two configurations of either."""
     blocks = [

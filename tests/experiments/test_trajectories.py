@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from experiments.errors import UserError
+from experiments.protocol import Protocol
+from experiments.task import simulated
 from experiments.trajectories import DataError, Trajectories, split
+from physics_models.pendulum import Pendulum
+from physics_models.solution import Reference, SimulationError
 
 
 def uneven(lengths: list[int], seed: int = 0) -> Trajectories:
@@ -208,3 +217,30 @@ def test_agents_have_more_axes() -> None:
 def test_what_is_no_trajectory_is_refused(times, y, variables, message) -> None:
     with pytest.raises(DataError, match=message):
         Trajectories.common(times, y, variables)
+
+
+# -- Trajectories that are cut where they blow up --------------------------------------------------------------------
+
+CUT = Protocol(n_train=2, n_val=1, n_test=1, horizon=4.0, spacing=0.25, on_blow_up="cut")
+
+
+class NotFinite(Pendulum):
+    def terms(self, t: Any, y: Any, p: Any, names: Any) -> dict[str, Any]:
+        return {"gravity": y * np.nan}
+
+
+def test_a_field_not_finite_at_its_start_is_told_as_such_also_where_blow_ups_are_cut(tmp_path: Path) -> None:
+    for protocol in (CUT, replace(CUT, on_blow_up="refuse")):
+        with pytest.raises(UserError, match="the field must be finite where a trajectory begins") as caught:
+            simulated("some", NotFinite(), protocol, tmp_path)
+        assert "on_blow_up" not in str(caught.value)  # it would keep nothing
+
+
+def test_a_cut_that_leaves_nothing_says_when_all_blew_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def simulate(system: Any, y0: np.ndarray, *rest: Any) -> Reference:
+        raise SimulationError("it blows up", stopped_at=0.3 - 0.01 * len(y0))
+
+    monkeypatch.setattr("physics_models.cache.simulate", simulate)
+    monkeypatch.setattr("physics_models.simulate.simulate", simulate)
+    with pytest.raises(UserError, match=r"leave something of a test trajectory, .* first of all at t = 0\.29: check"):
+        simulated("some", Pendulum(), CUT, tmp_path)

@@ -175,7 +175,7 @@ def test_blow_up_of_a_field_is_reported_with_its_time() -> None:
     system = FisherKpp(n_points=16)
     y0 = np.full((2, 16, 1), 0.5)
     y0[1] = -0.5
-    with pytest.raises(SimulationError, match=r"FisherKpp: trajectory 1 \(and 0 more\) stops .* blows up") as caught:
+    with pytest.raises(SimulationError, match=r"FisherKpp: trajectory 1 stops .* blows up") as caught:
         simulate(system, y0, np.array([0.0, 1.0, 2.0]))
     # Explicit stages step over the pole of 1 / (t - log 3) by some steps before they overflow.
     assert caught.value.stopped_at == pytest.approx(np.log(3), abs=0.05) and caught.value.trajectory == 1

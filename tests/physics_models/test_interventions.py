@@ -30,10 +30,12 @@ from physics_models.interventions import (
     do,
     wider,
 )
+from physics_models.local_flocking import LocalFlocking
 from physics_models.lorenz63 import Lorenz63
 from physics_models.lotka_volterra import LotkaVolterra
 from physics_models.pendulum import Pendulum
 from physics_models.predator_boids import PredatorBoids
+from physics_models.priors.base import Prior
 from physics_models.spring_particles import SpringParticles
 from physics_models.under_intervention import given_variables
 from physics_models.vicsek import Vicsek
@@ -201,6 +203,18 @@ def test_a_predator_repels_along_its_path() -> None:
     assert "predator" not in hunted.known_terms
 
 
+def test_a_predator_in_a_periodic_box_acts_across_its_sides() -> None:
+    flock = LocalFlocking(n_agents=3, box=8.0)
+    hunted = do(flock, Predator(strength=2.0, reach=0.5, start=(0.1, 4.0), velocity=(0.0, 0.0)))
+    y = np.array([[7.9, 4.0, 1.0, 0.0], [0.3, 12.2, 0.0, 1.0], [4.1, 4.0, 1.0, 1.0]])
+    push = hunted.field(0.0, y) - flock.field(0.0, y)
+    r = np.array([[-0.2, 0.0], [0.2, 0.2]])
+    # Differences of sides, and of sums of order one, are rounded to some 1e-15.
+    expected = 2.0 * r * np.exp(-np.sum(r**2, axis=-1, keepdims=True) / (2 * 0.5**2))
+    np.testing.assert_allclose(push[:2, 2:], expected, rtol=0, atol=1e-13)
+    assert np.abs(push[2]).max() < 1e-12  # half a box away, the farthest: 8 exp(-32) = 1e-13
+
+
 def test_a_kick_adds_its_size_and_no_more() -> None:
     kick = Kick(size=0.3, at=1.0, duration=0.5, variable="velocity")
     system = do(Pendulum(), kick)
@@ -214,6 +228,14 @@ def test_a_kick_adds_its_size_and_no_more() -> None:
     for a, b in itertools.pairwise(times):
         states = kick.hold(Pendulum(), states, np.zeros((1, 2)), np.array([a]), np.array([b]))
     np.testing.assert_allclose(states, [[0.0, 0.3]], atol=1e-15)
+
+
+def test_whatever_else_is_done_a_solver_knows_when_a_kick_acts() -> None:
+    """Told by a prior, with what is held in the state, from wider starts, and under other interventions."""
+    kicked = do(FLOCK, Kick(size=0.3, at=3.25, duration=0.5, variable="vx"))
+    others = [Prior().tell(kicked), clamped_by_state(kicked), wider(kicked, 1.5), do(kicked, Clamp(agent=0), PREDATOR)]
+    for system in (kicked, *others, clamped_by_state(Prior().tell(kicked))):
+        assert system.switch_times == (3.25, 3.75), type(system).__name__
 
 
 def test_a_kick_and_a_predator_both_act() -> None:

@@ -160,8 +160,9 @@ def test_steps_converge_at_their_order(method: str, order: int) -> None:
 
 
 def test_a_single_agent_cruises() -> None:
-    """At cruise speed nothing acts on it: 8 steps of 1/4 along the first axis are exact in binary."""
-    path = simulate_flock(LocalFlocking(), np.array([[0.0, 0.0, 1.0, 0.0]]), 0.25, 8, save_every=4)
+    """At cruise speed and out of sight nothing acts on it: 8 steps of 1/4 along the first axis are exact in binary."""
+    y0 = np.array([[0.0, 0.0, 1.0, 0.0], [0.0, 64.0, 1.0, 0.0]])
+    path = simulate_flock(LocalFlocking(2), y0, 0.25, 8, save_every=4)
     np.testing.assert_array_equal(path[:, 0], [[0, 0, 1, 0], [1, 0, 1, 0], [2, 0, 1, 0]])
 
 
@@ -169,14 +170,18 @@ def test_simulation_refuses_and_reports() -> None:
     system = LocalFlocking()
     y0 = system.initial_state(np.random.default_rng(0))
     for change, message in [
-        ({"y0": y0[:, :3]}, r"y0 must have the shape \(N, 4\)"),
+        ({"y0": y0[:, :3]}, r"y0 must have the shape \(10, 4\) of the system's own states, but it is \(10, 3\)"),
+        ({"y0": y0[:7]}, r"but it is \(7, 4\): give as many agents, or change n_agents, which is 10"),
         ({"y0": np.full_like(y0, np.nan)}, "y0 must be finite"),
         ({"dt": 0.0}, "dt must be above 0"),
         ({"steps": 7}, "steps must be a multiple of save_every"),
         ({"method": "euler"}, "method must be one of midpoint, rk4"),
         ({"precision": "float16"}, "precision must be one of float32, float64"),
         # Faster than it cruises, an agent brakes: by so long a step, beyond rest, and ever faster.
-        ({"y0": [[0.0, 0.0, 3.0, 0.0]], "dt": 50.0}, "positions must stay finite .* but do not before t = 250"),
+        (
+            {"y0": np.tile([0.0, 0.0, 3.0, 0.0], (10, 1)), "dt": 50.0},
+            "positions must stay finite .* but do not before t = 250",
+        ),
     ]:
         arguments = {"y0": y0, "dt": 0.1, "steps": 10, "save_every": 5, **change}
         with pytest.raises(ValueError, match=message):

@@ -37,6 +37,14 @@ class OnASlope(Flocking):
         return dataclasses.replace(super().structure, symmetries=("translation", "permutation", "time"))
 
 
+class LeftHanded(Flocking):
+    """A flock that knows left from right, or says so."""
+
+    @property
+    def structure(self) -> Structure:
+        return dataclasses.replace(super().structure, symmetries=("translation", "rotation", "permutation", "time"))
+
+
 @pytest.fixture(scope="module")
 def flocks() -> np.ndarray:
     """The groups' own flocks, at `START` and at the points after it."""
@@ -73,6 +81,31 @@ def test_a_group_of_strangers_is_as_ordered_as_another_flock(flocks: np.ndarray)
         assert mean @ own == pytest.approx(np.linalg.norm(mean) * np.linalg.norm(own))  # the same direction
 
 
+def test_the_best_match_of_a_flock_is_its_mirror_image(flocks: np.ndarray) -> None:
+    """Which was turned, moved and put in another order; the stranger that stands for each agent does as it does."""
+    order, image = [3, 0, 4, 1, 2], flocks[0] * [1, -1, 1, -1] + [5, 2, 0, 0]
+    turn = np.array([[0.6, 0.8], [-0.8, 0.6]])
+    image = np.concatenate([image[..., :2] @ turn, image[..., 2:] @ turn], axis=-1)[:, order]
+    other, back, pairs = strangers._Match(np.concatenate([flocks, image[None]])).best(0)
+    assert other == len(flocks)
+    np.testing.assert_array_equal(np.array(order)[pairs], np.arange(5))
+    np.testing.assert_allclose(image[:, pairs, 2:] @ back, flocks[0, ..., 2:], atol=ROUNDING)
+
+
+def test_moments_say_how_a_group_grows_and_turns(flocks: np.ndarray) -> None:
+    found = strangers.moments(flocks)
+    size, products = np.exp(found[..., 0]), found[..., 5:]
+    squared = 2 * np.mean(flocks[..., :2].var(axis=2), axis=-1)
+    np.testing.assert_allclose(size**2, squared, rtol=ROUNDING)
+    # By central differences over 0.2 time units, whose relative error is of the order of 0.1^2 over 6.
+    rate = (squared[:, 2:] - squared[:, :-2]) / 0.2
+    np.testing.assert_allclose((2 * size * (products[..., 0] + products[..., 3]))[:, 1:-1], rate, rtol=0.02, atol=0.02)
+    x, v = flocks[..., :2] - flocks[..., :2].mean(axis=2, keepdims=True), flocks[..., 2:]
+    turning = np.mean(x[..., 0] * v[..., 1] - x[..., 1] * v[..., 0], axis=-1)
+    np.testing.assert_allclose(size * (products[..., 1] - products[..., 2]), turning, atol=ROUNDING)
+    np.testing.assert_allclose(found[..., 4], polarisation(v), atol=ROUNDING)
+
+
 def test_members_obey_the_equations_and_strangers_do_not() -> None:
     """Velocities against the integral of the acceleration where all are, by trapezoids.
 
@@ -101,7 +134,12 @@ def test_the_same_seed_the_same_groups() -> None:
 
 @pytest.mark.parametrize(
     ("system", "words"),
-    [(Lorenz63(), "agents with velocities"), (Vicsek(), "agents with velocities"), (OnASlope(), "lacks: rotation")],
+    [
+        (Lorenz63(), "agents with velocities"),
+        (Vicsek(), "agents with velocities"),
+        (OnASlope(), "lacks: rotation"),
+        (LeftHanded(), "lacks: reflection"),
+    ],
 )
 def test_a_rule_that_cannot_be_is_refused(system: Any, words: str) -> None:
     with pytest.raises(ValueError, match=words):

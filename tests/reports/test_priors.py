@@ -9,8 +9,9 @@ import pytest
 
 from reports.floors import HARD, SOFT
 from reports.page import page, payload
+from reports.study import parted
 from reports.study_figures.priors import GAP, prior_figures
-from reports.study_tables import render, study_sheets, summarise
+from reports.study_tables import priors, render, study_sheets, summarise
 from reports.study_tables.priors import crossing, families
 from reports.study_tables.summary import geometric_mean
 from reports.verdict.types import Verdict
@@ -35,6 +36,11 @@ def study(hard=None, soft=None, boxes=None, **options):
 @pytest.fixture(scope="module")
 def data():
     return study(notes=["No error floor is known of vicsek: it steps by chance."])
+
+
+def test_hard_and_soft_make_one_family_under_whichever_name(data):
+    whole, apart = (families(summarise(one)) for one in (data, parted(data)))
+    assert [family.model for family in apart] == ["hybrid_ode"] * 2 and apart == whole
 
 
 def one_step(data):
@@ -172,6 +178,23 @@ def test_a_study_that_tells_nothing_has_no_such_section():
     assert not names & {"floors", "crossings"}
     text = page(plain, VERDICT)
     assert 'id="priors"' not in text and "#priors" not in text and "How wrong a prior" not in text
+
+
+def test_it_is_said_how_sure_errors_go_together_with_laws_that_cannot_tell(data):
+    text = " ".join(render(data, VERDICT, "markdown").split())
+    assert "The verdict is of scaling laws" in text and text.index("scaling laws") < text.index("alone (hard) it is")
+    assert "The verdict is of scaling laws" in page(data, VERDICT)
+    assert "scaling laws" not in render(study(boxes={"mlp": [math.nan]}), VERDICT, "markdown"), "nothing is compared"
+
+
+def test_families_are_made_once(data, monkeypatch):
+    made = []
+    monkeypatch.setattr(priors, "families", lambda summary: made.append(1) or families(summary))
+    summary = summarise(data)
+    render(data, VERDICT, "markdown", summary=summary)
+    payload(summary, VERDICT)
+    list(prior_figures(summary))
+    assert made == [1]
 
 
 # Pictures

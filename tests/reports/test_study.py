@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
-from reports.study import StudyData, spread
+from reports.floors import HARD, SOFT
+from reports.study import StudyData, parted, spread
+from reports.study_tables import summarise
 from reports.verdict import judge
 from reports.worlds import world
+from tests.reports.told import told_study
 
 
 def tables(rows: list[tuple[str, str, str]]) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
@@ -111,3 +115,59 @@ def test_a_run_that_stands_for_several_conditions_counts_once() -> None:
     page = contents(summary, verdict, loaded)
     assert (page["runs"], page["planned"], page["status"]) == (whole, whole + 1, [f"{whole} finished"])
     assert loaded["totals"]["runs"] == len(set(loaded["runs"]["identity"])) == whole
+
+
+# What a model learns
+
+
+def learned(rows: list[tuple[str, str, float, str]]) -> StudyData:
+    """Runs of (model, configuration, parameters, status)."""
+    names = ("model", "configuration", "parameters", "status")
+    columns = [np.array(column, dtype=object) for column in zip(*rows, strict=True)]
+    runs = dict(zip(names, columns, strict=True)) | {"parameters": columns[2].astype(float)}
+    return StudyData("s", "h", runs, {}, structured=("hybrid",), black_box=("mlp",), references=("persistence",))
+
+
+def test_runs_that_learn_less_are_a_model_of_their_own() -> None:
+    """Hard is a level, fitted is compared, and both count as parts of the model; whether anything was trained is told
+    by the whole configuration, since a run that was skipped has no parameters."""
+    data = parted(
+        learned(
+            [
+                ("hybrid", "network=true width=8", 50.0, "finished"),
+                ("hybrid", "network=true width=8", 0.0, "skipped"),
+                ("hybrid", "network=true width=16", 0.0, "skipped"),
+                ("hybrid", "network=false fit_parameters=true", 3.0, "finished"),
+                ("hybrid", "network=false fit_parameters=false", 0.0, "diverged"),
+                ("mlp", "network=false", 0.0, "finished"),
+            ]
+        )
+    )
+    names = ["hybrid", "hybrid", "hybrid", "hybrid (fitted)", "hybrid (hard)", "mlp"]
+    assert data.runs["model"].tolist() == names
+    assert data.structured == ("hybrid", "hybrid (fitted)") and data.references == ("hybrid (hard)", "persistence")
+    assert data.parts == {"hybrid (fitted)": "hybrid", "hybrid (hard)": "hybrid"}
+
+
+def test_a_model_all_of_whose_runs_learn_alike_keeps_its_name() -> None:
+    for rows in (
+        [("hybrid", "network=false", 0.0, "finished"), ("mlp", "", 5.0, "finished")],
+        [("hybrid", "network=false width=8", 2.0, "finished")],
+        [("hybrid", "width=8", 5.0, "finished"), ("hybrid", "width=16", 9.0, "finished")],
+    ):
+        data = learned(rows)
+        assert parted(data) is data
+
+
+def test_told_equations_alone_have_a_row_and_no_exponent() -> None:
+    """Untrained they are as good as the model that corrects them, whose law is not theirs."""
+    errors = [0.01, 0.011, 0.009]
+    data = parted(told_study({HARD: {0.0: [0.01]}, SOFT: {0.0: errors}}, {"mlp": [0.5, 0.5, 0.6]}, {0.0: 1e-9}))
+    rows = {row.model: row for row in summarise(data).rows["lorenz63", "delta=0"]}
+    assert (len(rows["hybrid_ode"].runs), len(rows["hybrid_ode (hard)"].runs)) == (3, 1)
+    assert rows["hybrid_ode (hard)"].reference and rows["hybrid_ode (hard)"].error.value == pytest.approx(0.01)
+    assert rows["hybrid_ode"].configuration.startswith("network=true"), "hard is no size of it"
+    verdict = judge(data, resamples=20, axes=["flop"])
+    laws = {s.model: s.law for s in verdict.scalings}
+    assert laws["hybrid_ode (hard)"] is None and laws["hybrid_ode"] is not None
+    assert {c.structured for c in verdict.contests} == {"hybrid_ode"}

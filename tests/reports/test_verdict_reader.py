@@ -12,11 +12,13 @@ from hypothesis import strategies as st
 
 from reports.floors import HARD, SOFT
 from reports.scaling import fit_chinchilla, fit_power_law
-from reports.study import StudyData
+from reports.study import AXES, Hypothesis, StudyData
 from reports.study_tables import render, study_sheets, summarise
 from reports.verdict import judge
+from reports.verdict.hypotheses import outcome
 from reports.verdict.overall import Finals, _at_least_wilson, _tail, trained
-from reports.verdict.types import CROSSED, Contest, Estimate, Surface
+from reports.verdict.remarks import remarks
+from reports.verdict.types import CANNOT_TELL, CROSSED, OFFSET, Contest, Estimate, Surface
 from reports.verdict.words import _ranged, contest_sentence
 from reports.worlds import Law, world
 from tests.reports.told import told_study
@@ -63,6 +65,43 @@ def a_contest(**given: object) -> Contest:
 def test_a_crossover_beyond_the_data_is_called_so(value: float, said: str | None) -> None:
     sentence = contest_sentence(a_contest(crossover=Estimate(value, value / 2, value * 2)))
     assert (said in sentence) if said else ("extrapolated" not in sentence)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "said"),
+    [
+        (Estimate(2.0, 1.5, 3.0), "to an error of 0.1 b needs 2 [1.5, 3] times the cost"),
+        (Estimate(2.0, 1.5, math.inf), "to an error of 0.1 b needs 2 [1.5, ∞] times the cost"),
+        (Estimate(math.inf, math.inf, math.inf), "by its law b never comes to an error of 0.1;"),
+        (Estimate(math.inf), "by its law b never comes to an error of 0.1;"),
+        (
+            Estimate(math.inf, 4.0, math.inf),
+            "b never comes to an error of 0.1 (the interval begins at 4 times the cost)",
+        ),
+        (Estimate(0.0, 0.0, 0.5), "s never comes to an error of 0.1 (the interval ends at 0.5 times the cost)"),
+        (Estimate(0.0, 0.0, math.inf), "s never comes to an error of 0.1 (the interval excludes no ratio of costs)"),
+    ],
+)
+def test_what_is_never_reached_makes_a_sentence(ratio: Estimate, said: str) -> None:
+    sentence = contest_sentence(a_contest(cost_ratio=ratio, equal_error=0.1)).removesuffix(".") + ";"
+    assert said in sentence and "never [" not in sentence and "never]" not in sentence
+
+
+def test_an_open_hypothesis_has_the_reasons_of_all_its_contests() -> None:
+    """Not those of whichever comes first, which may be the one that it leaves out."""
+    at = {"delta=0": ("s: it learns nothing",)} | {f"delta={d}": (f"b: off by {d}",) for d in (0.1, 0.2, 0.3)}
+    open_ones = [a_contest(says=CANNOT_TELL, condition=name, reasons=why) for name, why in at.items()]
+    found = outcome(Hypothesis("the same exponent", says=OFFSET), open_ones)
+    assert found.outcome == CANNOT_TELL
+    assert found.because == (
+        "s against b on t: cannot tell in 4 of 4 contests (delta=0; delta=0.1; delta=0.2; delta=0.3). "
+        "Most often: off by 0.1 to 0.3 (3 of 4); it learns nothing (1 of 4)."
+    )
+    one = outcome(Hypothesis("the same exponent", says=OFFSET), open_ones[:1])
+    assert one.because == "s against b on t (delta=0): cannot tell: s: it learns nothing"
+    other = a_contest(task="u")
+    mixed = outcome(Hypothesis("the same exponent", says=OFFSET), [*open_ones, other])
+    assert mixed.because == f"{CROSSED} in 1 of 5 contests, as s against b on u"
 
 
 def test_the_sentence_says_what_is_corrected_and_what_is_not() -> None:
@@ -151,6 +190,18 @@ def test_a_charge_that_leaves_trials_out_is_said_to() -> None:
     data = columns(data, tune_flop_unknown=(data.runs["model"] == data.black_box[0]).astype(float))
     notes = judge(data, resamples=10, axes=["flop"]).notes
     assert f"Some trials of {data.black_box[0]} do not say their FLOP: the tuning charged is a lower bound." in notes
+
+
+def test_it_is_said_why_no_tuning_is_charged() -> None:
+    plain, tuned = (world(["lorenz63"], sizes=2, seeds=2, tune_trials=trials) for trials in (0, 2))
+    nothing = "Nothing was tuned: no cost has tuning to be charged."
+    assert nothing in remarks(plain, ["flop"], ()) and nothing in remarks(plain, ["flop"], (), asked=True)
+    said = "There was tuning, but some costs that charge it are not judged, since"
+    assert f"{said} they were not asked for: training energy, tuning charged." in remarks(
+        tuned, ["flop", "tuned_flop"], (), asked=True
+    )
+    assert any(note.startswith(f"{said} the study is too large") for note in remarks(tuned, ["flop", "energy_j"], ()))
+    assert not any("There was tuning" in note for note in remarks(tuned, list(AXES), ()))
 
 
 def test_extrapolated_with_tuning_charged_too() -> None:
