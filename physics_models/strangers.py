@@ -9,13 +9,15 @@ from scipy.optimize import linear_sum_assignment
 
 from physics_models.base import Map, System
 from physics_models.cache import initial_states, reference
+from physics_models.order_parameters import polarisation
 from physics_models.simulate import simulate
 from physics_models.solution import Reference
 
-POOL = 64  # other flocks among which strangers come from the one as fast as theirs
+POOL = 64  # other flocks, those nearest in their moments at first, among which strangers come from the best match
 SUBSTEPS = 8  # of a sampling interval, at which tracks are known; a step of the solver takes two of them
 STREAM = 2**32 + 16  # of what is drawn for a case, beyond the initial states
 MOST_ERROR = 1e-6  # of the members' motion, by halving the step
+TINY = 1e-300  # no division by 0 for a group of agents that do not move
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ def flocks(
     s = system.structure
     if s.agents is None or s.order != 2 or s.space_dim != 2 or s.box is not None or isinstance(system, Map):
         raise ValueError("system must be one of agents with velocities in an open plane, which flow in time")
-    missing = [name for name in ("translation", "rotation", "time") if name not in s.symmetries]
+    missing = [name for name in ("translation", "rotation", "reflection", "time") if name not in s.symmetries]
     if missing:
         raise ValueError(f"system must be the same everywhere and in all directions, but it lacks: {missing[0]}")
     fine = start + interval / SUBSTEPS * np.arange((points - 1) * SUBSTEPS + 1)
@@ -55,32 +57,30 @@ def cases(system: System, tracks: np.ndarray, strangers: np.ndarray, interval: f
     """Groups of which some agents, from the first point on, are strangers: as many as `strangers` (R,) says of each.
 
     `tracks` (R, T', N, 4): those of `flocks`, with their `interval`. Each group is one of these flocks up to the first
-    point. Then its strangers, drawn at random from `seed`, are agents of another of the flocks, as fast as theirs
-    (the nearest of `POOL`), which was turned to fly in the same mean direction: each stands at first in the place
-    of an agent of the group, whose place in its own flock was the nearest to that, and goes on as it went on there.
-    The members go on by the equations, in which they feel the strangers where they are. Groups with strangers thus
-    begin with the density of a flock and one common velocity, and in a group of strangers all speeds and headings,
-    and so the polarisation, are those of a flock at all times: it is no flock because its agents do not answer to
-    their neighbours.
+    point. Then its strangers, drawn at random from `seed`, are agents of another of the flocks, turned to fly in the
+    same mean direction, and mirrored where that is more like it. Agents of the two flocks are paired by place and
+    velocity about the group's; each stranger stands at first in the place of its pair, and goes on as it went on in its
+    own flock. The members go on by the equations, in which they feel the strangers where they are.
 
-    Raises ValueError for fewer than 2 groups and for too long an interval. Such surrogates, put together from the
-    tracks of groups that never met, are a usual null model of collective motion.
+    The other flock is the one of `POOL`, and of their mirror images, whose agents in this group's places come nearest
+    to its `moments`, in their means over the window and in their trends. Strangers thus share with a flock, in the
+    joint law of all these, its size, density, speed and order, and how they change. They do not share what each agent
+    does in answer to its neighbours.
+
+    Raises ValueError for fewer than 2 groups and for too long an interval. Source: surrogates drawn at random under the
+    constraint of given statistics, T. Schreiber, Physical Review Letters 80 (1998), doi:10.1103/PhysRevLett.80.2105.
     """
     if len(tracks) < 2:
         raise ValueError(f"there must be 2 groups or more, for strangers come from others, but there are {len(tracks)}")
     n_agents, y, h = tracks.shape[2], tracks.copy(), interval / SUBSTEPS
     members = np.ones((len(tracks), n_agents), bool)
-    speeds = np.linalg.norm(tracks[:, 0, :, 2:].mean(axis=1), axis=-1)  # of whole flocks
-    for row, own in enumerate(tracks):
-        rng = np.random.default_rng([seed, STREAM, row])
-        others = rng.integers(len(tracks) - 1, size=POOL)
-        others += others >= row
-        other = others[np.abs(speeds[others] - speeds[row]).argmin()]
-        places = rng.choice(n_agents, strangers[row], replace=False)
+    match = _Match(tracks[:, ::SUBSTEPS])
+    for row in np.nonzero(strangers)[0].tolist():
+        places = np.random.default_rng([seed, STREAM, row]).choice(n_agents, strangers[row], replace=False)
         members[row, places] = False
-        flock = _turned(tracks[other], own[0])
-        came = flock[:, _nearest(own[0, :, :2], flock[0, :, :2], places)]
-        came[..., :2] += own[0, places, :2] - came[0, :, :2]
+        other, turn, pairs = match.best(row)
+        came = _moved(tracks[other][:, pairs[places]], turn)
+        came[..., :2] += tracks[row, 0, places, :2] - came[0, :, :2]
         y[row][:, places] = came
     mixed = ~members.all(axis=1) & members.any(axis=1)
     error = 0.0
@@ -94,19 +94,78 @@ def cases(system: System, tracks: np.ndarray, strangers: np.ndarray, interval: f
     return Cases(y[:, ::SUBSTEPS], members, error)
 
 
-def _nearest(own: np.ndarray, other: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """Which agents at `other` (N, 2) stand for those of `own` with the indices `places`: the pairs of the least sum of
-    squared distances, both groups about their centres."""
-    apart = (own - own.mean(axis=0))[places, None] - (other - other.mean(axis=0))
-    return linear_sum_assignment(np.sum(apart**2, axis=-1))[1]
+def moments(y: np.ndarray) -> np.ndarray:
+    """What a moment shows of groups (..., N, 4), (..., 9): the logarithms of their size and of their spread of
+    velocities (root mean squares about the mean), the mean distance to the nearest neighbour, mean speed, polarisation,
+    and the mean over agents of x_a v_b over the size, x and v about their means, a and b along and across the motion.
+
+    The trace of the last four is half the rate at which the squared size changes, their difference across the diagonal
+    is the angular momentum.
+    """
+    x, v = y[..., :2] - y[..., :2].mean(axis=-2, keepdims=True), y[..., 2:]
+    mean = v.mean(axis=-2, keepdims=True)
+    along = mean / (np.linalg.norm(mean, axis=-1, keepdims=True) + TINY)
+    axes = np.concatenate([along, np.stack([-along[..., 1], along[..., 0]], axis=-1)], axis=-2)  # in rows
+    dv = v - mean
+    size, spread = (np.sqrt(np.mean(np.sum(a**2, axis=-1), axis=-1)) + TINY for a in (x, dv))
+    both = axes @ np.swapaxes(x, -1, -2) @ dv @ np.swapaxes(axes, -1, -2) / (y.shape[-2] * size[..., None, None])
+    r2 = np.sum((x[..., None, :, :] - x[..., :, None, :]) ** 2, axis=-1)
+    r2[..., np.arange(y.shape[-2]), np.arange(y.shape[-2])] = np.inf
+    nearest = np.sqrt(r2.min(axis=-1)).mean(axis=-1)
+    speed = np.linalg.norm(v, axis=-1).mean(axis=-1)
+    single = np.stack([np.log(size), np.log(spread), nearest, speed, polarisation(v)], axis=-1)
+    return np.concatenate([single, both.reshape(*both.shape[:-2], 4)], axis=-1)
 
 
-def _turned(flock: np.ndarray, own: np.ndarray) -> np.ndarray:
-    """The tracks (T, N, 4) of a flock, turned so that their mean velocity begins in the direction of that of `own`."""
-    (ux, uy), (wx, wy) = own[:, 2:].mean(axis=0), flock[0, :, 2:].mean(axis=0)
-    angle = np.arctan2(uy, ux) - np.arctan2(wy, wx)
-    turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
-    return np.concatenate([flock[..., :2] @ turn, flock[..., 2:] @ turn], axis=-1)
+class _Match:
+    """Flocks (R, P, N, 4), and which of them may stand for which."""
+
+    def __init__(self, flocks: np.ndarray) -> None:
+        self.flocks, found = flocks, _courses(flocks)
+        self.unit = found.std(axis=0) + TINY
+        self.courses = found / self.unit
+        first = moments(flocks[:, 0])
+        self.first = first / (first.std(axis=0) + TINY)
+        centred = flocks[:, 0] - flocks[:, 0].mean(axis=1, keepdims=True)
+        self.scale = np.repeat([centred[..., :2].std(), centred[..., 2:].std()], 2) + TINY
+
+    def best(self, row: int) -> tuple[int, np.ndarray, np.ndarray]:
+        """The flock that stands for that of this row: its index, the matrix that turns (or mirrors) its vectors, and
+        the index of the agent that stands for each."""
+        own, far = self.flocks[row, 0], np.sum((self.first - self.first[row]) ** 2, axis=-1)
+        far[row] = np.inf
+        pool = min(POOL, len(far) - 1)
+        others = np.argpartition(far, pool - 1)[:pool]
+        turns = np.stack([_turn(self.flocks[k, 0], own, mirror) for k in others for mirror in (1, -1)])
+        others = np.repeat(others, 2)
+        tracks = _moved(self.flocks[others], turns[:, None])
+        there, here = ((a - a.mean(axis=-2, keepdims=True)) / self.scale for a in (tracks[:, 0], own))
+        apart = np.sum((here[:, None] - there[:, None]) ** 2, axis=-1)
+        pairs = np.stack([linear_sum_assignment(one)[1] for one in apart])
+        tracks = np.take_along_axis(tracks, pairs[:, None, :, None], axis=2)
+        tracks[..., :2] += (own[:, :2] - tracks[:, 0, :, :2])[:, None]
+        off = np.sum((_courses(tracks) / self.unit - self.courses[row]) ** 2, axis=-1)
+        return int(others[off.argmin()]), turns[off.argmin()], pairs[off.argmin()]
+
+
+def _courses(tracks: np.ndarray) -> np.ndarray:
+    """(R, 18): the means of the moments of tracks (R, P, N, 4) along them, and their trends (least-squares slopes)."""
+    found, line = moments(tracks), np.linspace(-1, 1, tracks.shape[1])
+    return np.concatenate([found.mean(axis=1), line @ found], axis=-1)
+
+
+def _turn(flock: np.ndarray, own: np.ndarray, mirror: int) -> np.ndarray:
+    """The matrix, to the right of vectors of `flock` (N, 4), that takes their mean velocity to the direction of that of
+    `own`; with `mirror` -1 it exchanges left and right."""
+    (ux, uy), (wx, wy) = own[:, 2:].mean(axis=0), flock[:, 2:].mean(axis=0)
+    a, b = np.arctan2(uy, ux), np.arctan2(wy, wx)
+    to_axis = np.array([[np.cos(b), -np.sin(b)], [np.sin(b), np.cos(b)]]) * [1, mirror]
+    return to_axis @ np.array([[np.cos(a), np.sin(a)], [-np.sin(a), np.cos(a)]])
+
+
+def _moved(tracks: np.ndarray, turn: np.ndarray) -> np.ndarray:
+    """Tracks (..., N, 4) with positions and velocities times matrices `turn` (..., 2, 2)."""
+    return np.concatenate([tracks[..., :2] @ turn, tracks[..., 2:] @ turn], axis=-1)
 
 
 def _followed(system: System, y: np.ndarray, members: np.ndarray, h: float, stride: int) -> np.ndarray:

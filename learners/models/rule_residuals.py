@@ -21,8 +21,10 @@ class RuleResiduals(Model):
 
     Along the track of each agent, with I(t) the integral of the acceleration that the rule gives where all agents are
     seen (by trapezoids), the velocity less I(t) of an agent that obeys it is constant but for noise. The squared trends
-    in time (least-squares slopes) of v - I, v and I, as logarithms, go through one small network, the same for all
-    agents, whose output is an agent's score; a group's score is their mean. The parameters of the rule start at exp(u)
+    in time (least-squares slopes) of v - I, v and I, as logarithms, are what is known of an agent. With the mean over
+    the group of what another small network makes of them they go through one small network, the same for all agents: an
+    agent is judged beside the others (deep sets, Zaheer et al. 2017, arXiv 1703.06114). Its output is an agent's score;
+    a group's score is their mean. The parameters of the rule start at exp(u)
     times the true ones, u uniform in ±`spread`, and are trained with the network, by the same loss: it is the rule that
     tells members best, which need not be the one that they obey.
     """
@@ -44,7 +46,8 @@ class RuleResiduals(Model):
         rule = asked_of(info).rule
         return {
             "physics": known_parameters(rule, self.spread),
-            "net": MLP(3, 1, self.width, self.depth, self.activation),
+            "context": MLP(3, self.width, self.width, self.depth, self.activation),
+            "net": MLP(3 + self.width, 1, self.width, self.depth, self.activation),
         }
 
     def advance(self, ops: Operations, info: TaskInfo, parts: Parts, y: Array, t: Array, h: Array) -> Array:
@@ -61,8 +64,12 @@ class RuleResiduals(Model):
         unit = float(np.mean(np.square(asked.tracks(info.std[None])[..., d:])))
         # Of order one: from the rounding of a thousandth of the speed to the whole of it.
         features = xp.log(xp.stack(trends, axis=-1) / unit + SMALL) / math.log(1 / SMALL) + 0.5
-        scores = parts["net"](xp.reshape(features, (-1, 3)))
-        return answer(ops, info, y, h, xp.reshape(scores, trends[0].shape))
+        b, n = features.shape[:2]
+        own = xp.reshape(features, (-1, 3))
+        group = xp.mean(xp.reshape(parts["context"](own), (b, n, -1)), axis=1)
+        group = xp.reshape(xp.broadcast_to(group[:, None], (b, n, group.shape[-1])), (b * n, -1))
+        scores = parts["net"](xp.concat([own, group], axis=-1))
+        return answer(ops, info, y, h, xp.reshape(scores, (b, n)))
 
 
 def _trend(ops: Operations, a: Array) -> Array:

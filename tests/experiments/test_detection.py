@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 from pathlib import Path
 from typing import Any
@@ -37,9 +38,14 @@ QUESTIONS = ("group", "members")
 SMALL = ["task.n_train=8", "task.n_val=4", "task.n_test=4", "task.start=1", "task.system.n_agents=4"]
 
 
+@functools.cache
+def made(question: str) -> Task:
+    return detection(Flocking(), Detection(question, n_train=256, n_val=16, n_test=128))
+
+
 @pytest.fixture(scope="module", params=QUESTIONS)
 def task(request: pytest.FixtureRequest) -> Task:
-    return detection(Flocking(), Detection(request.param, n_train=256, n_val=16, n_test=128))
+    return made(request.param)
 
 
 def labels(of: Task) -> np.ndarray:
@@ -78,10 +84,11 @@ def _options(task: Task) -> Detection:
 
 
 def test_cues_tell_little_and_the_rule_nearly_all(task: Task) -> None:
-    """The linear fit to cues at all points, and the residual of the true rule at the last one, on test groups.
+    """The quadratic fit to cues along the track, and the residual of the true rule at the last one, on test groups.
 
-    An area under the curve of 128 groups has a standard error of 0.05 at 1/2. The cues' 0.6 or so is what strangers
-    differ in after a while: who does not answer to a flock leaves its shape. The rule's is 0.9 and more.
+    An area under the curve of 128 groups has a standard error of 0.05 at 1/2. The cues' 0.6 or so, of 4096 groups, is
+    what strangers differ in after a while: who does not answer to a flock leaves its shape. The rule's is 0.8 and more,
+    of one number of the agents each by itself.
     """
     asked = task.question
     assert asked is not None
@@ -92,7 +99,22 @@ def test_cues_tell_little_and_the_rule_nearly_all(task: Task) -> None:
     off = unexplained(asked, asked.tracks(task.test.y[:, 0]))[:, -1]
     by_rule = auroc(-(off.mean(axis=1) if asked.answers == 1 else off).ravel(), labels(task).ravel().astype(int))
     assert 0.35 < by_cues < 0.72
-    assert by_rule > 0.85
+    assert by_rule > 0.75
+
+
+def test_large_groups_of_strangers_grow_as_little_as_large_flocks() -> None:
+    """The size of a group and its growth in the window, together; before they were matched, -0.8 and -0.3 in one draw.
+
+    Of 128 groups of each kind and a correlation of 0.8, the standard error is 0.03; a difference has 0.05.
+    """
+    of = made("group")
+    assert of.question is not None
+    x = of.question.tracks(of.train.y[:, 0])[..., :2]
+    size = np.log(x.var(axis=2).sum(axis=-1))
+    begun, ended = size[:, :3].mean(axis=1), size[:, -3:].mean(axis=1)
+    kinds = [of.train.y[:, 1, -1] == answer for answer in (0, 1)]
+    together = [np.corrcoef(begun[kind], (ended - begun)[kind])[0, 1] for kind in kinds]
+    assert abs(together[0] - together[1]) < 0.2
 
 
 @pytest.mark.parametrize(
