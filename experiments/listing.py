@@ -21,6 +21,8 @@ DEVICES = {
 }
 
 
+ONE_OF_DYSTS = {"dysts/Aizawa": "One task of many: list dysts shows all of the package dysts that can be used."}
+
 # YAML read as text, because its reader takes longer to import than `list` may take: a description with the indented
 # lines below it, and a grid with its figure, on a line of its own.
 DESCRIPTION = re.compile(r"^description:[ \t]*(.*\n?)((?:(?:[ \t].*)?\n|[ \t].+\Z)*)", re.MULTILINE)
@@ -44,7 +46,7 @@ def catalogue() -> Listing:
     tasks |= systems.examples()
     kinds = {
         "task": dict(sorted(tasks.items())),
-        "dysts": {"dysts/Aizawa": "One task of many: list dysts shows all of the package dysts that can be used."},
+        "dysts": ONE_OF_DYSTS,
         "model": models.summaries(),
         "prior": priors.summaries(),
         "metric": metrics.summaries(),
@@ -63,7 +65,8 @@ def dysts() -> dict[str, str]:
     """The systems of dysts that can be used, none if it is not installed. It imports NumPy, and tries them all."""
     from physics_models.from_dysts import names
 
-    return dict.fromkeys((f"dysts/{name}" for name in names()), "")
+    found = dict.fromkeys((f"dysts/{name}" for name in names()), "")
+    return found | ONE_OF_DYSTS if found else found
 
 
 def grids() -> dict[str, str]:
