@@ -174,7 +174,7 @@ def thin(segments: Segments, most: int = MAX_SEGMENTS) -> Segments:
     if segments.count <= most:
         return segments
     rows = np.linspace(0, segments.count - 1, most).round().astype(int)
-    return Segments(segments.times[rows], segments.y[rows], segments.mask[rows], segments.trajectory[rows])
+    return segments.select(rows)
 
 
 def one_step_segments(data: Trajectories) -> Segments:

@@ -58,9 +58,8 @@ def evaluate(
     compiled = programs(learner, task, sets) if compiled is None else compiled
     facts: dict[str, dict[str, str]] = {"ood": {}, "ood_skipped": {}}
     everywhere = [row.get(PRIMARY) for row in results.metrics]
-    at_first = None
-    if any(not isinstance(shifted, str) and shifted.from_start for shifted in sets.values()):
-        at_first = _errors_from_start(learner, task)
+    timed = any(not isinstance(shifted, str) and shifted.from_start for shifted in sets.values())
+    at_first = _errors_from_start(learner, task) if timed else []
     for name, shifted in sets.items():
         if isinstance(shifted, str):
             facts["ood_skipped"][name] = f"no such set: {shifted}"
@@ -77,7 +76,7 @@ def evaluate(
         errors = [_errors(predict(true), true, shifted.counts, scale) for true, scale in (
             (shifted.rollouts, task.scales.std), (shifted.steps, task.scales.step_std),
         )]  # fmt: skip
-        inside = at_first if shifted.from_start and at_first is not None else everywhere
+        inside = at_first if shifted.from_start else everywhere
         for seed, row in enumerate(results.metrics):
             usual = inside[seed]
             ratio = errors[0][seed] / usual if usual else None
@@ -144,7 +143,7 @@ def _errors_from_start(learner: Learner, task: Task) -> list[float]:
     """By seed: the primary error of the test data's rollouts that begin where their trajectories do."""
     unit = task.segments["test"]
     begins = unit.times[:, 0] == task.test.times[unit.trajectory, 0]
-    first = thin(Segments(unit.times[begins], unit.y[begins], unit.mask[begins], unit.trajectory[begins]))
+    first = thin(unit.select(begins))
     told = learner.info.told is not None
     predicted = learner.predict(first.y[:, 0], first.times, clock=task.clock(first, task.test, told))[0]
     return _errors(predicted, first, np.ones(task.test.state_shape, bool), task.scales.std)

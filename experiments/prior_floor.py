@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import logging
@@ -186,8 +185,7 @@ def _to_its_end(system: System, segments: Segments, clock: np.ndarray | None) ->
     out = np.empty_like(segments.y)
     for points in np.unique(last):  # as many as there are lengths: data that end early are cut where they blow up
         rows = last == points
-        part = Segments(*(getattr(segments, f.name)[rows] for f in dataclasses.fields(segments)))
-        out[rows] = _solved(system, part, None if clock is None else clock[rows])
+        out[rows] = _solved(system, segments.select(rows), None if clock is None else clock[rows])
     return out
 
 

@@ -42,6 +42,10 @@ class Segments:
     def count(self) -> int:
         return len(self.times)
 
+    def select(self, rows: np.ndarray) -> Segments:
+        """Some of them, by indices or a mask."""
+        return Segments(self.times[rows], self.y[rows], self.mask[rows], self.trajectory[rows])
+
 
 @dataclass(frozen=True, eq=False)
 class Trajectories:

@@ -82,7 +82,7 @@ def _structure(system: System) -> str:
 def _priors(scene: Scene, told: Sequence[Told], width: int) -> list[str]:
     """The largest errors within one time scale, or up to the end where that is earlier.
 
-    The largest, not the last: what a wrong symmetry does can come back to nothing after just one period.
+    The largest, not the last: what a wrong symmetry does can be ten times smaller after just one period.
     """
     if not told:
         return []
